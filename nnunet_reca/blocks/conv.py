@@ -1,0 +1,43 @@
+"""Convolutional parts of the decoders, built from dynamic_network_architectures."""
+
+from collections.abc import Sequence
+
+from dynamic_network_architectures.building_blocks.helper import (
+    convert_dim_to_conv_op,
+    get_matching_convtransp,
+    get_matching_instancenorm,
+)
+from dynamic_network_architectures.building_blocks.residual import BasicBlockD
+from torch import nn
+
+
+def residual_block(input_channels: int, output_channels: int, kernel_size: Sequence[int]) -> nn.Module:
+    """Two convolutions with instance norm and LeakyReLU around a skip, (B, C_in, *S) -> (B, C_out, *S).
+
+    The same block as MONAI's ``UnetResBlock``: no convolution biases, norm without learned scale, slope 0.01, a
+    normalised 1x1 convolution on the skip where the channels change.
+    """
+    conv = convert_dim_to_conv_op(len(kernel_size))
+    return BasicBlockD(
+        conv,
+        input_channels,
+        output_channels,
+        list(kernel_size),
+        1,
+        conv_bias=False,
+        norm_op=get_matching_instancenorm(conv),
+        norm_op_kwargs={"eps": 1e-5, "affine": False},
+        nonlin=nn.LeakyReLU,
+        nonlin_kwargs={"negative_slope": 0.01, "inplace": True},
+    )
+
+
+def transposed_conv(input_channels: int, output_channels: int, stride: Sequence[int]) -> nn.Module:
+    """Learned upsampling by ``stride``, (B, C_in, *S) -> (B, C_out, *(S * stride))."""
+    conv = get_matching_convtransp(dimension=len(stride))
+    return conv(input_channels, output_channels, kernel_size=tuple(stride), stride=tuple(stride), bias=False)
+
+
+def segmentation_head(input_channels: int, num_classes: int, dimensions: int) -> nn.Module:
+    """1x1 convolution to raw logits, (B, C, *S) -> (B, num_classes, *S)."""
+    return convert_dim_to_conv_op(dimensions)(input_channels, num_classes, kernel_size=1)

@@ -1,0 +1,32 @@
+"""Pure tensor functions, 2D and 3D by one code path."""
+
+from nnunet_reca.ops.recurrent_attention import (
+    attention_bias,
+    recurrent_attention,
+    split_heads,
+    window_recurrent_attention,
+)
+from nnunet_reca.ops.relative_position import bias_table_rows, relative_position_index
+from nnunet_reca.ops.windows import (
+    fit_windows,
+    merge_windows,
+    pad_to_multiple,
+    partition_windows,
+    shift_map,
+    shifted_window_mask,
+)
+
+__all__ = [
+    "attention_bias",
+    "bias_table_rows",
+    "fit_windows",
+    "merge_windows",
+    "pad_to_multiple",
+    "partition_windows",
+    "recurrent_attention",
+    "relative_position_index",
+    "shift_map",
+    "shifted_window_mask",
+    "split_heads",
+    "window_recurrent_attention",
+]

@@ -1,0 +1,14 @@
+"""Hyper-parameters of the networks: the published sizes, and ``tiny`` ones for CPUs and quick looks."""
+
+from typing import Any
+
+#: Hatamizadeh et al. 2022, table 1 and MONAI's BraTS bundle; the RecA paper trains the same size.
+SWIN_UNETR_BASE: dict[str, Any] = {"feature_size": 48, "depths": [2, 2, 2, 2], "num_heads": [3, 6, 12, 24]}
+
+#: Chosen by measurement on the example data, see docs of ``make demo`` in the README.
+SWIN_UNETR_TINY: dict[str, Any] = {"feature_size": 24, "depths": [2, 2, 2, 2], "num_heads": [3, 6, 12, 24]}
+
+PRESETS: dict[tuple[str, str], dict[str, Any]] = {
+    ("SwinUNETR", "base"): SWIN_UNETR_BASE,
+    ("SwinUNETR", "tiny"): SWIN_UNETR_TINY,
+}

@@ -1,0 +1,77 @@
+"""What all trainers share: the plan is rewritten before nnU-Net reads it, and the recipe replaces nnU-Net's SGD."""
+
+import os
+from typing import Any, ClassVar
+
+import torch
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+
+from nnunet_reca.plans import rewrite_plan
+from nnunet_reca.trainers.recipe import RECIPES, EpochSchedule, build_optimizer
+
+#: Environment variable that shortens epochs, for tests and quick looks.
+ITERATIONS_VARIABLE = "nnUNet_reca_iterations_per_epoch"
+
+
+class RecaTrainer(nnUNetTrainer):
+    """nnU-Net trainer of a network of this package; subclasses only name it.
+
+    The constructor puts the network into ``plans["configurations"][configuration]["architecture"]``; nnU-Net then
+    builds it, derives the deep-supervision scales from it and saves the plan for prediction.
+
+    Attributes:
+        reca_network: key of :data:`nnunet_reca.plans.rewrite.NETWORKS`.
+        reca_recurrent: Recurrent-Attention, or its self-attention twin.
+        reca_size: "base" or "tiny".
+        reca_epochs: length of the training; None is nnU-Net's 1000 epochs.
+
+    Raises:
+        ValueError: if the plan does not suit the network, before anything is written.
+    """
+
+    reca_network: ClassVar[str]
+    reca_recurrent: ClassVar[bool]
+    reca_size: ClassVar[str] = "base"
+    reca_epochs: ClassVar[int | None] = None
+    num_epochs: int
+    save_every: int
+
+    def __init__(
+        self,
+        plans: dict[str, Any],
+        configuration: str,
+        fold: int,
+        dataset_json: dict[str, Any],
+        device: torch.device = torch.device("cuda"),  # noqa: B008  nnU-Net reads this signature
+    ) -> None:
+        plans = rewrite_plan(
+            plans,
+            configuration,
+            network=self.reca_network,
+            size=self.reca_size,
+            recurrent=self.reca_recurrent,
+        )
+        iterations = _iterations_from_environment()
+        super().__init__(plans, configuration, fold, dataset_json, device)
+        self.recipe = RECIPES[self.reca_size]
+        self.initial_lr = self.recipe.initial_lr
+        self.weight_decay = self.recipe.weight_decay
+        self.num_epochs = self.reca_epochs or self.num_epochs
+        self.num_iterations_per_epoch = iterations or self.recipe.iterations_per_epoch
+        validation = self.recipe.validation_iterations_per_epoch
+        self.num_val_iterations_per_epoch = min(validation, iterations) if iterations else validation
+        # nnU-Net saves every 50 epochs, which a short training would never reach
+        self.save_every = min(self.save_every, max(1, self.num_epochs // 20))
+
+    def configure_optimizers(self) -> tuple[torch.optim.Optimizer, EpochSchedule]:
+        optimizer = build_optimizer(self.network, self.recipe)
+        return optimizer, EpochSchedule(optimizer, self.recipe, self.num_epochs)
+
+
+def _iterations_from_environment() -> int | None:
+    value = os.environ.get(ITERATIONS_VARIABLE)
+    if not value:
+        return None
+    if not value.isdecimal() or int(value) < 1:
+        raise ValueError(f"expected {ITERATIONS_VARIABLE} to be a positive whole number, got {value!r}; unset it")
+    return int(value)

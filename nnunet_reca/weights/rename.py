@@ -1,0 +1,99 @@
+"""Rename tables: how the parameters of a published layout map to ours. What no rule knows is an error."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One line of a rename table.
+
+    Attributes:
+        pattern: regular expression for the whole source name.
+        target: our name, with the pattern's groups as ``{0}``, ``{1}``, ...; None drops the tensor.
+        transform: applied to the tensor, None keeps it.
+        part: (i, n): the tensor is the i-th of n that are stacked, along the first axis, into the target.
+    """
+
+    pattern: str
+    target: str | None
+    transform: Callable[[Tensor], Tensor] | None = None
+    part: tuple[int, int] = (0, 1)
+
+
+def rename(source: Mapping[str, Tensor], rules: Sequence[Rule]) -> dict[str, Tensor]:
+    """Translate a source state dict with the first rule that matches each name.
+
+    Raises:
+        ValueError: for names that no rule knows, two sources of one target, or an incomplete stack.
+    """
+    parts: dict[str, list[Tensor | None]] = {}
+    unknown = []
+    for name, tensor in source.items():
+        rule, match = next(((r, m) for r in rules if (m := re.fullmatch(r.pattern, name))), (None, None))
+        if rule is None or match is None:
+            unknown.append(name)
+        elif rule.target is not None:
+            target = rule.target.format(*match.groups())
+            i, n = rule.part
+            slots = parts.setdefault(target, [None] * n)
+            if slots[i] is not None:
+                raise ValueError(f"expected one source for {target}, got a second one: {name}")
+            slots[i] = rule.transform(tensor) if rule.transform else tensor
+    if unknown:
+        raise ValueError(f"expected only names of the rename table, got {len(unknown)} unknown: {_some(unknown)}")
+    incomplete = [target for target, slots in parts.items() if any(t is None for t in slots)]
+    if incomplete:
+        raise ValueError(f"expected every part of {_some(incomplete)}, but the source lacks some")
+    return {t: _stack([p for p in slots if p is not None]) for t, slots in parts.items()}
+
+
+def load_renamed(network: nn.Module, renamed: Mapping[str, Tensor], *, allow_missing: str = "$^") -> None:
+    """Copy renamed tensors into the parameters and buffers of ``network``; all are checked before any is written.
+
+    Args:
+        network: the network to fill.
+        renamed: our names -> tensors, as :func:`rename` returns them.
+        allow_missing: regular expression for parameters that may be absent.
+
+    Raises:
+        ValueError: for names the network lacks, parameters left without a tensor, or differing shapes.
+    """
+    targets: dict[str, Tensor] = dict(network.named_parameters())
+    targets.update((n, b) for n, b in network.named_buffers() if n in network.state_dict())
+    surplus = sorted(set(renamed) - set(targets))
+    missing = sorted(n for n in set(targets) - set(renamed) if not re.fullmatch(allow_missing, n))
+    shapes = [
+        f"{n}: expected {tuple(targets[n].shape)}, got {tuple(t.shape)}"
+        for n, t in renamed.items()
+        if n in targets and targets[n].shape != t.shape
+    ]
+    problems = []
+    if surplus:
+        problems.append(f"the network has no {_some(surplus)}")
+    if missing:
+        problems.append(f"the weights lack {_some(missing)}")
+    if shapes:
+        problems.append(f"shapes differ ({_some(shapes)})")
+    if problems:
+        raise ValueError(
+            "expected weights of exactly this network, but "
+            + "; ".join(problems)
+            + ". Build the network with the arguments the weights were made with"
+        )
+    with torch.no_grad():
+        for name, tensor in renamed.items():
+            targets[name].copy_(tensor)
+
+
+def _stack(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _some(names: Sequence[str], limit: int = 5) -> str:
+    rest = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + rest

@@ -1,0 +1,120 @@
+"""The operator against the published one: outputs, carries, gradients."""
+
+import pytest
+import torch
+from golden_io import GoldenCase, golden_cases
+from torch import Tensor
+from torch.nn import functional as F
+
+from nnunet_reca.blocks import WindowAttention, WindowCrossAttention
+from nnunet_reca.ops import recurrent_attention
+
+TAGS = [f"mem{carry}_mask{mask}" for carry in (0, 1) for mask in (0, 1)]
+WINDOWED = golden_cases("op_window_reca")
+
+
+def index_scheme(case: GoldenCase) -> str:
+    return "nnformer" if "nnFormer" in case.config["reference_file"].split("/")[-1] else "cropped"
+
+
+def build(case: GoldenCase, kind: type[WindowAttention] | type[WindowCrossAttention]):
+    c = case.config["constructor"]
+    attention = kind(c["dim"], c["num_heads"], c["window_size"], index_scheme=index_scheme(case))
+    attention.load_state_dict({n: t for n, t in case.state_dict().items() if n != "relative_position_index"})
+    return attention.double()
+
+
+def check_close(actual: Tensor, case: GoldenCase, stem: str) -> None:
+    torch.testing.assert_close(actual.float(), case.array(stem), atol=5e-6, rtol=0)
+
+
+def check_gradients(case: GoldenCase, recorded: dict, parameters: dict[str, Tensor], inputs: dict[str, Tensor]) -> None:
+    """Ours are float64, the recorded ones carry float32's error: 1e-5 of the gradient's norm."""
+    for tensors, l2, dot in (
+        (parameters, recorded["l2"], recorded["dot"]),
+        (inputs, recorded["input_l2"], recorded["input_dot"]),
+    ):
+        assert tensors.keys() == l2.keys()
+        for name, tensor in tensors.items():
+            tolerance = 1e-5 * max(1.0, l2[name])
+            assert tensor.grad.norm().item() == pytest.approx(l2[name], rel=0, abs=tolerance), name
+            direction = case.gradient_direction(name, tensor.shape)
+            assert (tensor.grad * direction).sum().item() == pytest.approx(dot[name], rel=0, abs=tolerance), name
+
+
+@pytest.mark.parametrize("loss_name", ["loss_output", "loss_output_and_memory"])
+@pytest.mark.parametrize("tag", TAGS)
+@pytest.mark.parametrize("case", WINDOWED, ids=str)
+def test_golden_window_attention_outputs_carry_and_gradients(case, tag, loss_name):
+    attention = build(case, WindowAttention)
+    x = case.array("input").double().requires_grad_()
+    q_hat = case.array("memory_in").double().requires_grad_() if "mem1" in tag else None
+    mask = case.array("mask") == 0 if "mask1" in tag else None
+    out, carried = attention(x, q_hat, mask=mask)
+    check_close(out, case, f"output_{tag}")
+    check_close(carried, case, f"memory_out_{tag}")
+
+    loss = (out * case.loss_weight(f"output_{tag}", out.shape)).sum()
+    if loss_name == "loss_output_and_memory":
+        loss = loss + (carried * case.loss_weight(f"memory_out_{tag}", carried.shape)).sum()
+    loss.backward()
+    recorded = case.gradients[f"{tag}/{loss_name}"]
+    assert loss.item() == pytest.approx(recorded["loss"], abs=1e-4)
+    inputs = {"input": x} if q_hat is None else {"input": x, "memory_in": q_hat}
+    check_gradients(case, recorded, dict(attention.named_parameters()), inputs)
+
+
+@pytest.mark.parametrize("case", [c for c in WINDOWED if (c.folder / "input_shrunk.npy").exists()], ids=str)
+def test_golden_shrunk_window_with_cropped_index(case):
+    full = case.config["constructor"]["window_size"]
+    tokens = case.array("input_shrunk").shape[1]
+    window = (tokens // (full[1] * full[2]), full[1], full[2])
+    x, q_hat = case.array("input_shrunk").double(), case.array("memory_in_shrunk").double()
+    out, carried = build(case, WindowAttention)(x, q_hat, window=window)
+    check_close(out, case, "output_shrunk")
+    check_close(carried, case, "memory_out_shrunk")
+
+
+@pytest.mark.parametrize("case", golden_cases("op_window_kv"), ids=str)
+def test_golden_window_cross_attention_output_and_gradients(case):
+    attention = build(case, WindowCrossAttention)
+    inputs = {n: case.array(n).double().requires_grad_() for n in ("input_x_up", "input_skip")}
+    out = attention(inputs["input_x_up"], inputs["input_skip"])
+    check_close(out, case, "output")
+    (out * case.loss_weight("output", out.shape)).sum().backward()
+    check_gradients(case, case.gradients, dict(attention.named_parameters()), inputs)
+
+
+def reca_s_layers(case: GoldenCase, state: dict[str, Tensor], x: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+    """Plain layers with a sequential, un-split carry (RecA-S), spelled out on the operator."""
+    heads = case.config["constructor"]["num_heads"]
+    outputs, carries, hidden, q_hat = [], [], x, None
+    for i in range(case.config["constructor"]["layers"]):
+
+        def project(value: Tensor, name: str, layer: int = i) -> Tensor:
+            return F.linear(value, state[f"{layer}.{name}.weight"], state[f"{layer}.{name}.bias"])
+
+        q, k, v = (
+            project(hidden, name).unflatten(-1, (heads, -1)).transpose(1, 2) for name in ("query", "key", "value")
+        )
+        attended, q_hat = recurrent_attention(q, k, v, q_hat)
+        hidden = project(attended.transpose(1, 2).flatten(2), "out")
+        outputs.append(hidden)
+        carries.append(q_hat.transpose(1, 2).flatten(2))
+    return outputs, carries
+
+
+@pytest.mark.parametrize("loss_name", ["loss_last_output", "loss_last_output_and_memory"])
+@pytest.mark.parametrize("case", [c for c in golden_cases("op_reca_s") if "layers" in c.config["constructor"]], ids=str)
+def test_golden_sequential_carry_outputs_and_gradients(case, loss_name):
+    state = {n: t.double().requires_grad_() for n, t in case.state_dict().items()}
+    x = case.array("input").double().requires_grad_()
+    outputs, carries = reca_s_layers(case, state, x)
+    for i, (output, carry) in enumerate(zip(outputs, carries, strict=True)):
+        check_close(output, case, f"output_layer{i}")
+        check_close(carry, case, f"memory_out_layer{i}")
+    recorded = case.gradients[loss_name]
+    values = {f"output_layer{i}": t for i, t in enumerate(outputs)}
+    values |= {f"memory_out_layer{i}": t for i, t in enumerate(carries)}
+    sum((values[n] * case.loss_weight(n, values[n].shape)).sum() for n in recorded["loss_outputs"]).backward()
+    check_gradients(case, recorded, state, {"input": x})

@@ -1,0 +1,49 @@
+"""Minimal nnU-Net plans and data sets for tests."""
+
+import copy
+from typing import Any
+
+
+def make_plans(**configurations: dict[str, Any]) -> dict[str, Any]:
+    """A plans file with the given configurations, each of patch size and strides."""
+    return {
+        "dataset_name": "Dataset999_Test",
+        "plans_name": "nnUNetPlans",
+        "label_manager": "LabelManager",
+        "image_reader_writer": "SimpleITKIO",
+        "continue_training": False,
+        "configurations": copy.deepcopy(configurations),
+    }
+
+
+def make_configuration(patch_size: list[int], strides: list[list[int]], **more: Any) -> dict[str, Any]:
+    """A configuration like those of nnU-Net's default planner."""
+    return {
+        "data_identifier": "nnUNetPlans_test",
+        "preprocessor_name": "DefaultPreprocessor",
+        "batch_size": 2,
+        "patch_size": patch_size,
+        "spacing": [1.0] * len(patch_size),
+        "normalization_schemes": ["ZScoreNormalization"],
+        "use_mask_for_norm": [False],
+        "architecture": {
+            "network_class_name": "dynamic_network_architectures.architectures.unet.PlainConvUNet",
+            "arch_kwargs": {
+                "n_stages": len(strides),
+                "strides": strides,
+                "kernel_sizes": [[3] * len(patch_size)] * len(strides),
+            },
+            "_kw_requires_import": [],
+        },
+        **more,
+    }
+
+
+HIPPOCAMPUS_3D = make_configuration([40, 56, 40], [[1, 1, 1], [2, 2, 2], [2, 2, 2], [2, 2, 2]])
+HIPPOCAMPUS_2D = make_configuration([56, 40], [[1, 1], [2, 2], [2, 2], [2, 2]])
+DATASET_JSON = {
+    "channel_names": {"0": "MRI"},
+    "labels": {"background": 0, "Anterior": 1, "Posterior": 2},
+    "numTraining": 5,
+    "file_ending": ".nii.gz",
+}

@@ -1,0 +1,115 @@
+import copy
+import json
+
+import pytest
+import torch
+from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+from plan_factory import HIPPOCAMPUS_2D, HIPPOCAMPUS_3D, make_configuration, make_plans
+
+from nnunet_reca.plans import rewrite_plan
+
+SWIN = {"network": "SwinUNETR", "size": "tiny", "recurrent": True}
+
+
+def arguments(plans, name, **options):
+    rewritten = rewrite_plan(plans, name, **{**SWIN, **options})
+    return rewritten["configurations"][name]["architecture"]["arch_kwargs"]
+
+
+def build(plans, name, channels=1, classes=3, deep_supervision=None):
+    """As nnU-Net does, from a plan that went through JSON."""
+    configuration = PlansManager(json.loads(json.dumps(plans))).get_configuration(name)
+    return get_network_from_plans(
+        configuration.network_arch_class_name,
+        configuration.network_arch_init_kwargs,
+        configuration.network_arch_init_kwargs_req_import,
+        channels,
+        classes,
+        deep_supervision=deep_supervision,
+    )
+
+
+@pytest.mark.parametrize("configuration", [HIPPOCAMPUS_2D, HIPPOCAMPUS_3D], ids=["2d", "3d"])
+def test_nnunet_builds_the_network_from_the_rewritten_plan(configuration):
+    plans = rewrite_plan(make_plans(some=configuration), "some", **SWIN)
+    network = build(plans, "some", channels=2, classes=4, deep_supervision=False)
+    assert type(network).__name__ == "SwinUNETR"
+    assert network(torch.randn(1, 2, *configuration["patch_size"])).shape == (1, 4, *configuration["patch_size"])
+
+
+def test_hippocampus_patch_trains_in_windows_without_padding():
+    kwargs = arguments(make_plans(fullres=HIPPOCAMPUS_3D), "fullres")
+    assert kwargs["window_sizes"] == [[5, 7, 5], [5, 7, 5]]
+    assert kwargs["strides"] == [[1, 1, 1], [2, 2, 2], [2, 2, 2], [2, 2, 2]]
+    assert len(kwargs["depths"]) == len(kwargs["num_heads"]) == 2
+
+
+def test_rewriting_leaves_the_given_plan_and_other_configurations_alone():
+    plans = make_plans(a=HIPPOCAMPUS_3D, b=HIPPOCAMPUS_2D)
+    before = copy.deepcopy(plans)
+    rewritten = rewrite_plan(plans, "a", **SWIN)
+    assert plans == before
+    assert rewritten["configurations"]["b"] == before["configurations"]["b"]
+    assert rewritten["continue_training"] is False
+
+
+def test_rewriting_twice_changes_nothing_more():
+    once = rewrite_plan(make_plans(a=HIPPOCAMPUS_3D), "a", **SWIN)
+    assert rewrite_plan(once, "a", **SWIN) == once
+
+
+def test_inherited_configuration_is_resolved():
+    cascade = {"inherits_from": "fullres", "previous_stage": "lowres"}
+    patch = {"inherits_from": "fullres", "patch_size": [48, 64, 56]}
+    plans = make_plans(fullres=HIPPOCAMPUS_3D, cascade=cascade, patch=patch)
+    assert arguments(plans, "cascade") == arguments(plans, "fullres")
+    assert arguments(plans, "patch")["window_sizes"] == [[6, 8, 7], [6, 8, 7]]
+    rewritten = rewrite_plan(plans, "cascade", **SWIN)
+    configuration = PlansManager(rewritten).get_configuration("cascade")
+    assert configuration.network_arch_class_name.endswith("SwinUNETR")
+    assert configuration.patch_size == [40, 56, 40]
+
+
+def test_anisotropic_strides_merge_only_those_axes():
+    strides = [[1, 1, 1], [1, 2, 2], [1, 2, 2], [2, 2, 2], [2, 2, 2]]
+    plans = make_plans(fullres=make_configuration([20, 256, 224], strides))
+    kwargs = arguments(plans, "fullres")
+    assert kwargs["strides"] == strides
+    assert kwargs["window_sizes"] == [[5, 8, 7], [5, 8, 7], [5, 8, 7]]
+
+
+def test_deeper_plans_stop_at_the_published_depth():
+    strides = [[1, 1]] + [[2, 2]] * 7
+    kwargs = arguments(make_plans(a=make_configuration([512, 384], strides)), "a", size="base")
+    assert kwargs["strides"] == strides[:6] and kwargs["depths"] == [2, 2, 2, 2]
+    assert kwargs["feature_size"] == 48 and kwargs["num_heads"] == [3, 6, 12, 24]
+
+
+def test_twins_differ_only_in_the_switch():
+    plans = make_plans(a=HIPPOCAMPUS_3D)
+    reca, sa = (arguments(plans, "a", recurrent=r) for r in (True, False))
+    assert reca.pop("recurrent") is True and sa.pop("recurrent") is False
+    assert reca == sa
+
+
+@pytest.mark.parametrize(
+    ("configuration", "message"),
+    [
+        (make_configuration([8, 8], [[1, 1], [2, 2]]), "at least two poolings for SwinUNETR, got 1"),
+        (make_configuration([4, 4], [[1, 1], [2, 2], [2, 2]]), "more than one voxel at the bottleneck"),
+    ],
+)
+def test_plans_that_do_not_suit_the_network_say_why(configuration, message):
+    with pytest.raises(ValueError, match=message):
+        rewrite_plan(make_plans(a=configuration), "a", **SWIN)
+
+
+def test_unknown_configuration_lists_the_plans_own():
+    with pytest.raises(ValueError, match=r"\['2d', 'b'\], got '3d_lowres'"):
+        rewrite_plan(make_plans(**{"2d": HIPPOCAMPUS_2D, "b": HIPPOCAMPUS_3D}), "3d_lowres", **SWIN)
+
+
+def test_circular_inheritance_raises():
+    with pytest.raises(ValueError, match="without a circle"):
+        rewrite_plan(make_plans(a={"inherits_from": "b"}, b={"inherits_from": "a"}), "a", **SWIN)

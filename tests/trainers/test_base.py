@@ -1,0 +1,76 @@
+import copy
+
+import pytest
+import torch
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from plan_factory import DATASET_JSON, HIPPOCAMPUS_3D, make_configuration, make_plans
+
+from nnunet_reca import trainers
+from nnunet_reca.trainers.recipe import BASE, TINY
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def folders(tmp_path, monkeypatch):
+    for name in ("raw", "preprocessed", "results"):
+        (tmp_path / name).mkdir()
+        monkeypatch.setenv(f"nnUNet_{name}", str(tmp_path / name))
+    return tmp_path
+
+
+def make_trainer(name, configuration=HIPPOCAMPUS_3D, kind=None):
+    trainer = kind or getattr(trainers, name)
+    return trainer(make_plans(fullres=configuration), "fullres", 0, copy.deepcopy(DATASET_JSON), CPU)
+
+
+def test_plan_to_be_saved_builds_the_same_network_by_the_stock_trainer(folders):
+    trainer = make_trainer("nnUNetTrainerSwinUNETRReca_tiny_3epochs")
+    plans = copy.deepcopy(trainer.plans_manager.plans)
+    stock = nnUNetTrainer({**plans, "continue_training": False}, "fullres", 0, DATASET_JSON, CPU)
+    networks = [
+        t.build_network_architecture(t.plans_manager, t.configuration_manager, 1, 3, False) for t in (trainer, stock)
+    ]
+    assert type(networks[0]) is type(networks[1]) and type(networks[0]).__name__ == "SwinUNETR"
+    networks[1].load_state_dict(networks[0].state_dict(), strict=True)
+    assert all(stage.recurrent for stage in networks[1].encoder.stages)
+
+
+def test_deep_supervision_scales_match_the_networks_outputs(folders):
+    trainer = make_trainer("nnUNetTrainerSwinUNETR_tiny")
+    scales = trainer._get_deep_supervision_scales()
+    network = trainer.build_network_architecture(trainer.plans_manager, trainer.configuration_manager, 1, 3, True)
+    outputs = network(torch.randn(1, 1, 40, 56, 40))
+    sizes = [tuple(round(side * f) for side, f in zip((40, 56, 40), scale, strict=True)) for scale in scales]
+    assert [tuple(o.shape[2:]) for o in outputs] == sizes
+
+
+def test_options_set_epochs_size_and_recipe(folders, monkeypatch):
+    monkeypatch.delenv("nnUNet_reca_iterations_per_epoch", raising=False)
+    base, tiny = make_trainer("nnUNetTrainerSwinUNETR"), make_trainer("nnUNetTrainerSwinUNETR_tiny_30epochs")
+    assert (base.num_epochs, base.num_iterations_per_epoch, base.save_every) == (1000, 250, 50)
+    assert (base.initial_lr, base.weight_decay) == (BASE.initial_lr, BASE.weight_decay)
+    assert (tiny.num_epochs, tiny.num_iterations_per_epoch) == (30, TINY.iterations_per_epoch)
+    assert tiny.save_every == 1
+
+
+def test_environment_shortens_epochs_and_refuses_nonsense(folders, monkeypatch):
+    monkeypatch.setenv("nnUNet_reca_iterations_per_epoch", "3")
+    trainer = make_trainer("nnUNetTrainerSwinUNETRReca")
+    assert (trainer.num_iterations_per_epoch, trainer.num_val_iterations_per_epoch) == (3, 3)
+    monkeypatch.setenv("nnUNet_reca_iterations_per_epoch", "many")
+    with pytest.raises(ValueError, match="positive whole number, got 'many'"):
+        make_trainer("nnUNetTrainerSwinUNETRReca")
+
+
+def test_failed_start_writes_nothing(folders):
+    with pytest.raises(ValueError, match="at least two poolings"):
+        make_trainer("nnUNetTrainerSwinUNETRReca", make_configuration([8, 8, 8], [[1] * 3, [2] * 3]))
+    assert list((folders / "results").iterdir()) == []
+
+
+def test_a_users_subclass_works(folders):
+    class nnUNetTrainerMine(trainers.nnUNetTrainerSwinUNETRReca_tiny):
+        pass
+
+    assert make_trainer("", kind=nnUNetTrainerMine).initial_lr == TINY.initial_lr

@@ -1,0 +1,52 @@
+import pickle
+
+import pytest
+
+from nnunet_reca import trainers
+from nnunet_reca.trainers.names import TrainerName, base_names, parse_trainer_name
+
+RECA = "nnUNetTrainerSwinUNETRReca"
+
+
+@pytest.mark.parametrize(
+    ("options", "size", "epochs"),
+    [("", "base", None), ("_tiny", "tiny", None), ("_7epochs", "base", 7), ("_tiny_1234epochs", "tiny", 1234)],
+)
+def test_options_are_read_in_their_fixed_order(options, size, epochs):
+    assert parse_trainer_name(RECA + options) == TrainerName(RECA, "swin_unetr", size, epochs)
+
+
+@pytest.mark.parametrize(
+    "name", [f"{RECA}{o}" for o in ("_huge", "_5epochs_tiny", "_0epochs", "_05epochs", "_tiny_", "_epochs", "_5epoch")]
+)
+def test_unknown_options_name_the_grammar(name):
+    with pytest.raises(ValueError, match="expected a trainer name of the form .*_tiny_50epochs"):
+        getattr(trainers, name)
+
+
+def test_wrong_case_suggests_the_right_name():
+    with pytest.raises(ValueError, match=f"did you mean {RECA}"):
+        parse_trainer_name("nnUNetTrainerSwinUNETRRecA_tiny")
+
+
+@pytest.mark.parametrize(
+    "name", ["nnUNetTrainer", "nnUNetTrainerSwinUNETRV2", "nnUNetTrainer_5epochs", "__path__", "x"]
+)
+def test_names_of_others_are_not_ours(name):
+    assert parse_trainer_name(name) is None
+    with pytest.raises(AttributeError):
+        getattr(trainers, f"{name}_missing")
+
+
+@pytest.mark.parametrize("name", [*base_names(), f"{RECA}_tiny", f"{RECA}_tiny_3epochs"])
+def test_each_name_is_one_picklable_class_called_so(name):
+    trainer = getattr(trainers, name)
+    assert trainer is getattr(trainers, name) is pickle.loads(pickle.dumps(trainer))
+    assert trainer.__name__ == name and "__" not in name
+
+
+def test_twins_are_one_class_with_a_switch():
+    for name in base_names()[::2]:
+        sa, reca = getattr(trainers, name), getattr(trainers, f"{name}Reca")
+        assert issubclass(reca, sa) and reca.reca_recurrent and not sa.reca_recurrent
+        assert reca.reca_network == sa.reca_network

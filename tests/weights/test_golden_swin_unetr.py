@@ -1,0 +1,16 @@
+"""SwinUNETR equals the published networks."""
+
+import pytest
+from golden_io import golden_cases
+from golden_network import check_network
+
+from nnunet_reca.architectures import SwinUNETR
+from nnunet_reca.weights.swin_unetr import swin_unetr_arguments, swin_unetr_rules
+
+
+@pytest.mark.parametrize("case", golden_cases("swinunetr_"), ids=str)
+def test_golden_outputs_and_gradients_equal_the_published_network(case):
+    reca = "RecA" in case.config["reference_class"]
+    constructor = case.config["constructor"]
+    arguments, merging = swin_unetr_arguments(constructor, recurrent=reca, duplicated=reca)
+    check_network(case, SwinUNETR(**arguments), swin_unetr_rules(constructor.get("spatial_dims", 3), merging))
