@@ -1,0 +1,260 @@
+"""The whole workflow through the stock nnU-Net commands, on real MRI: self-attention and RecA, 2d and 3d_fullres.
+
+The trainings are a few steps long; what is checked is that every command finds its input, and what it writes.
+"""
+
+import json
+import os
+import pickle
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+
+pytestmark = pytest.mark.slow
+
+EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "Dataset004_Hippocampus"
+NAME = EXAMPLE.name
+EPOCHS = 3
+RECA, SA = (f"nnUNetTrainerSwinUNETR{twin}_tiny_{EPOCHS}epochs" for twin in ("Reca", ""))
+CONFIGURATIONS = ("2d", "3d_fullres")
+TRAINING_CASES = 10
+
+
+class Workspace:
+    """nnU-Net's three folders and its commands, run as a user would."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.environment = dict(os.environ, nnUNet_n_proc_DA="1", nnUNet_reca_iterations_per_epoch="2")
+        self.environment.pop("nnUNet_extTrainer", None)
+        for name in ("raw", "preprocessed", "results"):
+            (folder / name).mkdir(parents=True)
+            self.environment[f"nnUNet_{name}"] = str(folder / name)
+
+    def command(self, *words) -> list[str]:
+        return [str(Path(sys.executable).parent / words[0]), *map(str, words[1:])]
+
+    def run(self, *words, **variables) -> str:
+        done = subprocess.run(
+            self.command(*words),
+            env=self.environment | variables,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=900,
+        )
+        assert done.returncode == 0, f"{words}\n{done.stdout[-4000:]}"
+        return done.stdout
+
+    def train(self, trainer: str, configuration: str, *options: str) -> str:
+        words = ("nnUNetv2_train", 4, configuration, 0, "-tr", trainer, "-device", "cpu", *options)
+        return self.run(*words)
+
+    def model(self, trainer: str, configuration: str) -> Path:
+        return self.folder / "results" / NAME / f"{trainer}__nnUNetPlans__{configuration}"
+
+    def train_until_killed(self, trainer: str, configuration: str, line: str) -> None:
+        """Start a training and kill its process group, workers and all, once ``line`` shows up in its output."""
+        words = ("nnUNetv2_train", 4, configuration, 0, "-tr", trainer, "-device", "cpu")
+        process = subprocess.Popen(
+            self.command(*words),
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        seen = []
+        for printed in process.stdout:
+            seen.append(printed)
+            if line in printed:
+                break
+        else:
+            pytest.fail(f"the training ended before {line!r}:\n{''.join(seen[-40:])}")
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory):
+    """Planned and preprocessed data set of ten training cases."""
+    workspace = Workspace(tmp_path_factory.mktemp("workflow"))
+    raw = workspace.folder / "raw" / NAME
+    for part in ("imagesTr", "labelsTr"):
+        (raw / part).mkdir(parents=True)
+        for file in sorted((EXAMPLE / part).iterdir())[:TRAINING_CASES]:
+            shutil.copy(file, raw / part)
+    dataset = json.loads((EXAMPLE / "dataset.json").read_text())
+    (raw / "dataset.json").write_text(json.dumps(dataset | {"numTraining": TRAINING_CASES}))
+    workspace.run("nnUNetv2_plan_and_preprocess", "-d", 4, "-c", *CONFIGURATIONS, "-np", 2)
+    return workspace
+
+
+@pytest.fixture(scope="module")
+def trained(workspace):
+    """All four models trained and validated; the first one killed in its second epoch and continued."""
+    logs = {}
+    workspace.train_until_killed(RECA, "3d_fullres", "Epoch 1")
+    logs["continued"] = workspace.train(RECA, "3d_fullres", "--c", "--npz")
+    for trainer, configuration in ((SA, "3d_fullres"), (RECA, "2d"), (SA, "2d")):
+        logs[trainer, configuration] = workspace.train(trainer, configuration, "--npz")
+    workspace.logs = logs
+    return workspace
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory):
+    """Unseen scans: one as it is, one larger than the patch with an oblique geometry."""
+    folder = tmp_path_factory.mktemp("scans")
+    first, second = sorted((EXAMPLE / "imagesTs").iterdir())[:2]
+    shutil.copy(first, folder / "plain_0000.nii.gz")
+    large = sitk.GetImageFromArray(np.tile(sitk.GetArrayFromImage(sitk.ReadImage(str(second))), (2, 1, 2)))
+    large.SetSpacing((0.9, 1.1, 1.0))
+    large.SetOrigin((-31.5, 17.25, 4.0))
+    large.SetDirection((0.0, -1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0))
+    sitk.WriteImage(large, str(folder / "large_0000.nii.gz"))
+    return folder
+
+
+def predict(workspace, scans, output, *, trainer=RECA, configuration="3d_fullres", options=(), **variables):
+    words = ("nnUNetv2_predict", "-i", scans, "-o", output, "-d", 4, "-c", configuration, "-f", 0, "-tr", trainer)
+    workspace.run(*words, "-device", "cpu", *options, **variables)
+    return output
+
+
+@pytest.fixture(scope="module")
+def predicted(trained, scans):
+    return predict(trained, scans, trained.folder / "predicted")
+
+
+def read(file: Path) -> sitk.Image:
+    return sitk.ReadImage(str(file))
+
+
+def test_killed_training_continues_where_it_was(trained):
+    log = trained.logs["continued"]
+    assert "Epoch 0\n" not in log and f"Epoch {EPOCHS - 1}\n" in log
+    checkpoint = torch.load(
+        trained.model(RECA, "3d_fullres") / "fold_0" / "checkpoint_final.pth", weights_only=False, map_location="cpu"
+    )
+    assert checkpoint["current_epoch"] == EPOCHS and checkpoint["trainer_name"] == RECA
+    assert len(checkpoint["logging"]["train_losses"]) == EPOCHS
+
+
+@pytest.mark.parametrize("configuration", CONFIGURATIONS)
+@pytest.mark.parametrize("trainer", [RECA, SA])
+def test_validation_holds_a_dice_for_every_label_of_every_held_out_case(trained, trainer, configuration):
+    fold = trained.model(trainer, configuration) / "fold_0"
+    summary = json.loads((fold / "validation" / "summary.json").read_text())
+    held_out = json.loads((trained.folder / "preprocessed" / NAME / "splits_final.json").read_text())[0]["val"]
+    files = {Path(c["prediction_file"]).name.split(".")[0]: c["metrics"] for c in summary["metric_per_case"]}
+    assert set(files) == set(held_out)
+    for case, metrics in files.items():
+        assert (fold / "validation" / f"{case}.npz").exists()
+        assert set(metrics) == {"1", "2"} and all(0 <= m["Dice"] <= 1 for m in metrics.values())
+
+
+def test_saved_plan_names_the_network_and_both_twins_differ_only_in_the_switch(trained):
+    architectures = []
+    for trainer in (RECA, SA):
+        plans = json.loads((trained.model(trainer, "3d_fullres") / "plans.json").read_text())
+        architectures.append(plans["configurations"]["3d_fullres"]["architecture"])
+        assert architectures[-1]["network_class_name"] == "nnunet_reca.architectures.swin_unetr.SwinUNETR"
+    switches = [a["arch_kwargs"].pop("recurrent") for a in architectures]
+    assert switches == [True, False] and architectures[0] == architectures[1]
+
+
+def test_prediction_keeps_each_scans_geometry_and_holds_only_known_labels(predicted, scans):
+    for name in ("plain", "large"):
+        scan, segmentation = read(scans / f"{name}_0000.nii.gz"), read(predicted / f"{name}.nii.gz")
+        assert segmentation.GetSize() == scan.GetSize()
+        for property_ in ("GetSpacing", "GetOrigin", "GetDirection"):
+            assert getattr(segmentation, property_)() == pytest.approx(getattr(scan, property_)(), abs=1e-5)
+        assert set(np.unique(sitk.GetArrayFromImage(segmentation))) <= {0, 1, 2}
+
+
+def test_tiles_and_mirroring_change_a_large_scans_probabilities(trained, scans):
+    outputs = {}
+    for name, options in (("plain", ()), ("still", ("--disable_tta",))):
+        folder = predict(
+            trained, scans, trained.folder / f"probabilities_{name}", options=(*options, "--save_probabilities")
+        )
+        outputs[name] = np.load(folder / "large.npz")["probabilities"]
+    scan = sitk.GetArrayFromImage(read(scans / "large_0000.nii.gz"))
+    assert outputs["plain"].shape == (3, *scan.shape)
+    np.testing.assert_allclose(outputs["plain"].sum(0), 1, atol=2e-3)
+    assert np.abs(outputs["plain"] - outputs["still"]).max() > 1e-4
+
+
+def test_validation_alone_repeats_the_validation(trained):
+    fold = trained.model(RECA, "3d_fullres") / "fold_0"
+    before = json.loads((fold / "validation" / "summary.json").read_text())
+    shutil.rmtree(fold / "validation")
+    log = trained.train(RECA, "3d_fullres", "--val", "--npz")
+    assert "Epoch" not in log
+    after = json.loads((fold / "validation" / "summary.json").read_text())
+    assert after["foreground_mean"]["Dice"] == pytest.approx(before["foreground_mean"]["Dice"], abs=1e-6)
+
+
+@pytest.fixture(scope="module")
+def best(trained):
+    trained.run("nnUNetv2_find_best_configuration", 4, "-tr", RECA, SA, "-c", *CONFIGURATIONS, "-f", 0, "-np", 2)
+    return json.loads((trained.folder / "results" / NAME / "inference_information.json").read_text())
+
+
+def test_best_configuration_compares_all_models_and_their_ensembles(best):
+    names = set(best["all_results"])
+    single = {n for n in names if not n.startswith("ensemble")}
+    assert len(single) == 4 and len(names) > 4
+    assert {n.split("__")[0] for n in single} == {RECA, SA}
+    assert all(0 <= dice <= 1 for dice in best["all_results"].values())
+    chosen = best["best_model_or_ensemble"]["selected_model_or_models"]
+    assert all(m["trainer"] in (RECA, SA) and m["configuration"] in CONFIGURATIONS for m in chosen)
+
+
+def test_postprocessing_of_the_best_configuration_applies(trained, best, predicted):
+    chosen = best["best_model_or_ensemble"]
+    target = trained.folder / "postprocessed"
+    trained.run(
+        *("nnUNetv2_apply_postprocessing", "-i", predicted, "-o", target, "-np", 2),
+        *("-pp_pkl_file", chosen["postprocessing_file"], "-plans_json", chosen["some_plans_file"]),
+        *("-dataset_json", trained.model(RECA, "3d_fullres") / "dataset.json"),
+    )
+    assert pickle.loads(Path(chosen["postprocessing_file"]).read_bytes())
+    for name in ("plain", "large"):
+        before, after = read(predicted / f"{name}.nii.gz"), read(target / f"{name}.nii.gz")
+        assert before.GetSize() == after.GetSize() and before.GetOrigin() == after.GetOrigin()
+
+
+def test_exported_model_predicts_the_same_elsewhere_without_preprocessed_data(trained, predicted, scans, tmp_path):
+    archive = tmp_path / "model.zip"
+    words = ("nnUNetv2_export_model_to_zip", "-d", 4, "-o", archive, "-c", "3d_fullres", "-f", 0, "-tr", RECA)
+    trained.run(*words, "--not_strict")
+    elsewhere = tmp_path / "results"
+    elsewhere.mkdir()
+    variables = {"nnUNet_results": str(elsewhere), "nnUNet_raw": "", "nnUNet_preprocessed": ""}
+    trained.run("nnUNetv2_install_pretrained_model_from_zip", archive, **variables)
+    output = predict(trained, scans, tmp_path / "out", **variables)
+    for name in ("plain", "large"):
+        first, second = (sitk.GetArrayFromImage(read(f / f"{name}.nii.gz")) for f in (predicted, output))
+        assert np.array_equal(first, second)
+
+
+def test_wrong_trainer_option_stops_at_once_and_leaves_results_alone(trained):
+    fold = trained.model(RECA, "3d_fullres") / "fold_0"
+    before = {p: p.stat().st_mtime_ns for p in fold.rglob("*")}
+    start = time.time()
+    words = ("nnUNetv2_train", 4, "3d_fullres", 0, "-tr", RECA.replace("_tiny", "_huge"), "-device", "cpu")
+    failed = subprocess.run(trained.command(*words), env=trained.environment, capture_output=True, text=True)
+    assert failed.returncode != 0
+    assert "expected a trainer name of the form nnUNetTrainer<SwinUNETR>[Reca][_tiny][_<N>epochs]" in failed.stderr
+    assert time.time() - start < 120
+    assert {p: p.stat().st_mtime_ns for p in fold.rglob("*")} == before
