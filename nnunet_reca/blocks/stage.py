@@ -15,7 +15,8 @@ class SwinStage(nn.Module):
         dim: channels.
         depth: number of blocks.
         num_heads: heads; divides ``dim``.
-        window_size: window of every block; odd blocks shift it by half.
+        window_size: window of every block.
+        shift_size: shift of the odd blocks; default half a window.
         mlp_ratio: hidden width of the MLPs over ``dim``.
         drop_path: probability of dropping a residual branch, one value per block.
         recurrent: hand q_hat from block to block; False is self-attention with the same parameters.
@@ -29,6 +30,7 @@ class SwinStage(nn.Module):
         num_heads: int,
         window_size: Sequence[int],
         *,
+        shift_size: Sequence[int] | None = None,
         mlp_ratio: float = 4.0,
         drop_path: Sequence[float] = (),
         recurrent: bool = True,
@@ -37,7 +39,7 @@ class SwinStage(nn.Module):
         super().__init__()
         self.recurrent = recurrent
         rates = drop_path or [0.0] * depth
-        plain, shifted = [0] * len(window_size), [w // 2 for w in window_size]
+        plain, shifted = [0] * len(window_size), shift_size or [w // 2 for w in window_size]
         self.blocks = nn.ModuleList(
             SwinBlock(
                 dim,
