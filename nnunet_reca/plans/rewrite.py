@@ -51,7 +51,8 @@ def rewrite_plan(
 ) -> dict[str, Any]:
     """Copy of an nnU-Net plan whose configuration names our network and its arguments.
 
-    Only ``configurations[configuration]["architecture"]`` changes, and rewriting twice changes nothing more.
+    Only ``configurations[configuration]`` changes: ``architecture`` names our network, ``planned_architecture`` keeps what
+    nnU-Net planned, from which a plan that was rewritten before is rewritten anew.
 
     Args:
         plans: content of a plans file.
@@ -65,15 +66,15 @@ def rewrite_plan(
     """
     class_path, arguments = NETWORKS[network]
     resolved = _resolve(plans["configurations"], configuration)
-    geometry = Geometry.from_configuration(resolved, name=configuration)
+    planned = resolved.get("planned_architecture", resolved.get("architecture", {}))
+    geometry = Geometry.from_configuration({**resolved, "architecture": planned}, name=configuration)
     kwargs = {**arguments(geometry, PRESETS[network, size], configuration), "recurrent": recurrent}
     rewritten = copy.deepcopy(dict(plans))
-    rewritten["configurations"][configuration]["architecture"] = {
-        "network_class_name": class_path,
-        "arch_kwargs": copy.deepcopy(kwargs),
-        "_kw_requires_import": [],
+    rewritten["configurations"][configuration] |= {
+        "architecture": {"network_class_name": class_path, "arch_kwargs": kwargs, "_kw_requires_import": []},
+        "planned_architecture": planned,
     }
-    return rewritten
+    return copy.deepcopy(rewritten)
 
 
 def _resolve(configurations: Mapping[str, Any], name: str, *, seen: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -86,5 +87,7 @@ def _resolve(configurations: Mapping[str, Any], name: str, *, seen: tuple[str, .
     if name in seen:
         raise ValueError(f"expected configurations that inherit without a circle, got {' -> '.join((*seen, name))}")
     own = configurations[name]
-    parent = own.get("inherits_from")
-    return {**(_resolve(configurations, parent, seen=(*seen, name)) if parent else {}), **own}
+    inherited = _resolve(configurations, own["inherits_from"], seen=(*seen, name)) if own.get("inherits_from") else {}
+    if "architecture" in own:
+        inherited.pop("planned_architecture", None)
+    return {**inherited, **own}

@@ -59,6 +59,14 @@ def test_rewriting_twice_changes_nothing_more():
     assert rewrite_plan(once, "a", **SWIN) == once
 
 
+def test_rewriting_a_cut_plan_again_starts_from_what_nnunet_planned():
+    strides = [[1, 1]] + [[2, 2]] * 7
+    plans = make_plans(a=make_configuration([512, 384], strides))
+    planned = plans["configurations"]["a"]["architecture"]
+    again = rewrite_plan(rewrite_plan(plans, "a", **SWIN), "a", **SWIN)
+    assert again["configurations"]["a"]["planned_architecture"] == planned
+
+
 def test_inherited_configuration_is_resolved():
     cascade = {"inherits_from": "fullres", "previous_stage": "lowres"}
     patch = {"inherits_from": "fullres", "patch_size": [48, 64, 56]}
@@ -69,6 +77,13 @@ def test_inherited_configuration_is_resolved():
     configuration = PlansManager(rewritten).get_configuration("cascade")
     assert configuration.network_arch_class_name.endswith("SwinUNETR")
     assert configuration.patch_size == [40, 56, 40]
+
+
+def test_own_architecture_wins_over_what_a_rewritten_parent_planned():
+    own = {"inherits_from": "fullres", "architecture": copy.deepcopy(HIPPOCAMPUS_3D["architecture"])}
+    own["architecture"]["arch_kwargs"].update(strides=[[1] * 3, [2] * 3, [2] * 3], kernel_sizes=[[3] * 3] * 3)
+    plans = rewrite_plan(make_plans(fullres=HIPPOCAMPUS_3D, own=own), "fullres", **SWIN)
+    assert len(arguments(plans, "own")["strides"]) == 3
 
 
 def test_anisotropic_strides_merge_only_those_axes():
