@@ -30,6 +30,7 @@ from nnunet_reca.blocks import (
     segmentation_head,
     transposed_conv,
 )
+from nnunet_reca.blocks.stage import CarryAlignment
 from nnunet_reca.ops.relative_position import IndexScheme
 
 
@@ -52,6 +53,7 @@ class SwinEncoder(nn.Module):
         mlp_ratio: float,
         drop_path_rate: float,
         recurrent: bool,
+        carry_alignment: CarryAlignment,
         index_scheme: IndexScheme,
         duplicated_sublattices: bool,
     ) -> None:
@@ -72,6 +74,7 @@ class SwinEncoder(nn.Module):
                 mlp_ratio=mlp_ratio,
                 drop_path=[next(rates) for _ in range(depth)],
                 recurrent=recurrent,
+                carry_alignment=carry_alignment,
                 index_scheme=index_scheme,
             )
             self.stages.append(stage)
@@ -170,6 +173,7 @@ class SwinUNETR(nn.Module):
         mlp_ratio: hidden width of the MLPs over the channels.
         drop_path_rate: of the last block, rising linearly from 0.
         recurrent: Recurrent-Attention in the encoder; False is its self-attention twin.
+        carry_alignment: "window" as published, or "spatial", see :class:`nnunet_reca.blocks.SwinStage`.
         deep_supervision: initial value of ``decoder.deep_supervision``.
         auxiliary_heads: build the heads of the coarser scales; deep supervision needs them.
         index_scheme: "exact", or "cropped" as published.
@@ -193,6 +197,7 @@ class SwinUNETR(nn.Module):
         mlp_ratio: float = 4.0,
         drop_path_rate: float = 0.0,
         recurrent: bool = True,
+        carry_alignment: CarryAlignment = "window",
         deep_supervision: bool = False,
         auxiliary_heads: bool = True,
         index_scheme: IndexScheme = "exact",
@@ -214,6 +219,7 @@ class SwinUNETR(nn.Module):
             mlp_ratio=mlp_ratio,
             drop_path_rate=drop_path_rate,
             recurrent=recurrent,
+            carry_alignment=carry_alignment,
             index_scheme=index_scheme,
             duplicated_sublattices=duplicated_sublattices,
         )

@@ -15,6 +15,7 @@ from nnunet_reca.ops import (
     shifted_window_mask,
 )
 from nnunet_reca.ops.relative_position import IndexScheme
+from nnunet_reca.ops.windows import Size
 
 
 class SwinBlock(nn.Module):
@@ -59,9 +60,13 @@ class SwinBlock(nn.Module):
         x = x + self.drop_path(attended)
         return x + self.drop_path(self.mlp(self.norm2(x))), q_hat
 
+    def fitted(self, spatial: Sequence[int]) -> tuple[Size, Size]:
+        """Window and shift in use on a map of this size."""
+        return fit_windows(spatial, self.window_size, self.shift_size)
+
     def _attend(self, x: Tensor, q_hat: Tensor | None) -> tuple[Tensor, Tensor]:
         spatial = x.shape[1:-1]
-        window, shift = fit_windows(spatial, self.window_size, self.shift_size)
+        window, shift = self.fitted(spatial)
         x = shift_map(pad_to_multiple(x, window), shift)
         padded = x.shape[1:-1]
         mask = shifted_window_mask(padded, window, shift, device=x.device)

@@ -12,6 +12,7 @@ from nnunet_reca.ops.windows import (
     merge_windows,
     pad_to_multiple,
     partition_windows,
+    realign_windows,
     shift_map,
     shifted_window_mask,
 )
@@ -23,6 +24,7 @@ __all__ = [
     "merge_windows",
     "pad_to_multiple",
     "partition_windows",
+    "realign_windows",
     "recurrent_attention",
     "relative_position_index",
     "shift_map",

@@ -51,8 +51,8 @@ def rewrite_plan(
 ) -> dict[str, Any]:
     """Copy of an nnU-Net plan whose configuration names our network and its arguments.
 
-    Only ``configurations[configuration]`` changes: ``architecture`` names our network, ``planned_architecture`` keeps what
-    nnU-Net planned, from which a plan that was rewritten before is rewritten anew.
+    Only ``configurations[configuration]`` changes: ``architecture`` names our network, ``planned_architecture`` keeps
+    what nnU-Net planned; a plan that was rewritten before starts from there again.
 
     Args:
         plans: content of a plans file.

@@ -2,6 +2,8 @@ import pytest
 import torch
 
 from nnunet_reca.blocks import SwinStage, VitEncoder, WindowAttention
+from nnunet_reca.blocks.stage import _realign
+from nnunet_reca.ops import merge_windows, shift_map
 
 TWINS = {
     "windows_2d": (lambda recurrent, depth: SwinStage(12, depth, 3, (3, 5), recurrent=recurrent), (2, 7, 11, 12)),
@@ -63,6 +65,64 @@ def test_third_block_gets_the_sum_of_both_queries_before():
     own = blocks[2](x2)[1]
     torch.testing.assert_close(q3 - q2, own)
     torch.testing.assert_close(q2 - q1, blocks[1](x1)[1])
+
+
+def carried(stage, x):
+    """Carry after the last block, on the map: (B, *padded, channels), unshifted."""
+    collected = []
+    handle = stage.blocks[-1].register_forward_hook(lambda module, args, out: collected.append(out[1]))
+    stage(x)
+    handle.remove()
+    window, shift = stage.blocks[-1].fitted(x.shape[1:-1])
+    padded = [s + -s % w for s, w in zip(x.shape[1:-1], window, strict=True)]
+    tokens = collected[0].transpose(1, 2).flatten(2)
+    return shift_map(merge_windows(tokens, window, padded), [-s for s in shift])
+
+
+def own_queries(stage, x):
+    """Each block's own query on the map, by running the self-attention blocks on the inputs of the recurrent ones."""
+    maps = []
+    q_hat = None
+    for i, block in enumerate(stage.blocks):
+        single = SwinStage(12, 1, 3, block.window_size, shift_size=block.shift_size).double()
+        single.blocks[0] = block
+        maps.append(carried(single, x))
+        if i and stage.carry_alignment == "spatial":
+            q_hat = _realign(q_hat, stage.blocks[i - 1], block, x.shape[1:-1])
+        x, q_hat = block(x, q_hat)
+    return maps
+
+
+@pytest.mark.parametrize(("window", "spatial"), [((3, 5), (6, 10)), ((3, 5), (7, 11)), ((2, 3, 5), (4, 3, 10))])
+def test_spatial_alignment_keeps_each_query_with_its_token(window, spatial):
+    torch.manual_seed(0)
+    x = torch.randn(2, *spatial, 12, dtype=torch.float64)
+    aligned = SwinStage(12, 3, 3, window, carry_alignment="spatial").double()
+    torch.testing.assert_close(carried(aligned, x), sum(own_queries(aligned, x)))
+    by_window = SwinStage(12, 3, 3, window).double()
+    assert not torch.allclose(carried(by_window, x), sum(own_queries(by_window, x)))
+
+
+def test_with_spatial_alignment_a_shift_of_the_input_by_whole_windows_shifts_the_carry_with_it():
+    """Away from the borders, which the mask of shifted windows treats differently."""
+    torch.manual_seed(0)
+    stage = SwinStage(12, 2, 3, (3, 5), carry_alignment="spatial").double()
+    x = torch.randn(1, 12, 20, 12, dtype=torch.float64)
+    moved = torch.roll(x, (3, 5), dims=(1, 2))
+    before, after = carried(stage, x), carried(stage, moved)
+    torch.testing.assert_close(after[:, 6:9, 10:15], before[:, 3:6, 5:10])
+
+
+def test_alignment_leaves_unshifted_stages_alone():
+    x = torch.randn(1, 3, 5, 12, dtype=torch.float64)
+    stages = [SwinStage(12, 3, 3, (3, 5), carry_alignment=a).double() for a in ("window", "spatial")]
+    stages[1].load_state_dict(stages[0].state_dict())
+    assert torch.equal(stages[0](x), stages[1](x))
+
+
+def test_unknown_alignment_raises():
+    with pytest.raises(ValueError, match="'window' or 'spatial', got 'voxel'"):
+        SwinStage(12, 2, 3, (3, 5), carry_alignment="voxel")
 
 
 def test_heads_that_do_not_divide_the_channels_raise():
