@@ -22,7 +22,7 @@ from tqdm import tqdm
 EXAMPLE = Path(__file__).resolve().parent / "Dataset004_Hippocampus"
 DATASET, CONFIGURATION, FOLD = "4", "3d_fullres", "0"
 TRAINER = "nnUNetTrainerSwinUNETRReca_tiny_{epochs}epochs"
-EPOCHS = 16
+EPOCHS = 20
 
 
 def run(title: str, log: Path, *command: str, watch: Callable[[str], None] = lambda line: None) -> None:
@@ -46,7 +46,7 @@ def run(title: str, log: Path, *command: str, watch: Callable[[str], None] = lam
 def train(log: Path, epochs: int, device: str) -> None:
     """Train and validate, with a bar that moves by epochs and shows nnU-Net's pseudo Dice."""
     command = ("nnUNetv2_train", DATASET, CONFIGURATION, FOLD, "-tr", TRAINER.format(epochs=epochs), "-device", device)
-    bar = tqdm(total=epochs, unit="epoch", desc="  training", dynamic_ncols=True, mininterval=0)
+    bar = tqdm(total=epochs, unit="epoch", desc="  training", dynamic_ncols=True, mininterval=0, delay=1e-3)
 
     def watch(line: str) -> None:
         if "Pseudo dice" in line:

@@ -60,8 +60,16 @@ class RecaTrainer(nnUNetTrainer):
         self.num_iterations_per_epoch = iterations or self.recipe.iterations_per_epoch
         validation = self.recipe.validation_iterations_per_epoch
         self.num_val_iterations_per_epoch = min(validation, iterations) if iterations else validation
+        # nnU-Net's deep supervision loss divides zero by zero with a single scale
+        self.enable_deep_supervision = len(self.configuration_manager.pool_op_kernel_sizes) > 2
         # nnU-Net saves every 50 epochs, which a short training would never reach
         self.save_every = min(self.save_every, max(1, self.num_epochs // 20))
+
+    def initialize(self) -> None:
+        super().initialize()
+        if self.device.type == "cpu":  # where convolutions and their gradients are faster in this layout
+            layout = torch.channels_last_3d if len(self.configuration_manager.patch_size) == 3 else torch.channels_last
+            self.network.to(memory_format=layout)
 
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, EpochSchedule]:
         optimizer = build_optimizer(self.network, self.recipe)
