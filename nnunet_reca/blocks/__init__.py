@@ -2,6 +2,9 @@
 
 from nnunet_reca.blocks.attention import WindowAttention, WindowCrossAttention
 from nnunet_reca.blocks.conv import residual_block, segmentation_head, transposed_conv
+from nnunet_reca.blocks.conv_patch import ConvExpanding, ConvMerging, ConvPatchEmbed
+from nnunet_reca.blocks.cross_block import SwinCrossBlock
+from nnunet_reca.blocks.drop_path import drop_path_rates
 from nnunet_reca.blocks.init import initialize_weights
 from nnunet_reca.blocks.patch import PatchEmbed, PatchMerging, channels_first, channels_last
 from nnunet_reca.blocks.stage import SwinStage
@@ -9,15 +12,20 @@ from nnunet_reca.blocks.swin_block import SwinBlock
 from nnunet_reca.blocks.vit import VitEncoder
 
 __all__ = [
+    "ConvExpanding",
+    "ConvMerging",
+    "ConvPatchEmbed",
     "PatchEmbed",
     "PatchMerging",
     "SwinBlock",
+    "SwinCrossBlock",
     "SwinStage",
     "VitEncoder",
     "WindowAttention",
     "WindowCrossAttention",
     "channels_first",
     "channels_last",
+    "drop_path_rates",
     "initialize_weights",
     "residual_block",
     "segmentation_head",

@@ -32,10 +32,12 @@ def residual_block(input_channels: int, output_channels: int, kernel_size: Seque
     )
 
 
-def transposed_conv(input_channels: int, output_channels: int, stride: Sequence[int]) -> nn.Module:
+def transposed_conv(
+    input_channels: int, output_channels: int, stride: Sequence[int], *, bias: bool = False
+) -> nn.Module:
     """Learned upsampling by ``stride``, (B, C_in, *S) -> (B, C_out, *(S * stride))."""
     conv = get_matching_convtransp(dimension=len(stride))
-    return conv(input_channels, output_channels, kernel_size=tuple(stride), stride=tuple(stride), bias=False)
+    return conv(input_channels, output_channels, kernel_size=tuple(stride), stride=tuple(stride), bias=bias)
 
 
 def segmentation_head(input_channels: int, num_classes: int, dimensions: int) -> nn.Module:

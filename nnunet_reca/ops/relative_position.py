@@ -52,7 +52,7 @@ def relative_position_index(
     if scheme == "cropped":
         n = math.prod(window)
         return relative_position_index(table_window, device=device)[:n, :n]
-    rows = [math.prod(2 * t - 1 for t in table_window[axis + 1 :]) for axis in range(len(table_window))]
+    rows = [math.prod([2 * t - 1 for t in table_window[axis + 1 :]]) for axis in range(len(table_window))]
     if scheme == "nnformer":
         rows = [3 * table_window[1] - 1, 2 * table_window[1] - 1, 1]
     axes = [torch.arange(w, device=device) for w in window]

@@ -51,3 +51,8 @@ def test_window_larger_than_the_table_raises():
 def test_nnformer_index_outside_3d_raises():
     with pytest.raises(ValueError, match="3D window"):
         relative_position_index((4, 4), scheme="nnformer")
+
+
+def test_index_of_a_shrunk_window_compiles_without_a_graph_break():
+    compiled = torch.compile(relative_position_index, fullgraph=True, backend="eager")
+    assert torch.equal(compiled((2, 3, 1), (2, 5, 3)), relative_position_index((2, 3, 1), (2, 5, 3)))
