@@ -255,6 +255,6 @@ def test_wrong_trainer_option_stops_at_once_and_leaves_results_alone(trained):
     words = ("nnUNetv2_train", 4, "3d_fullres", 0, "-tr", RECA.replace("_tiny", "_huge"), "-device", "cpu")
     failed = subprocess.run(trained.command(*words), env=trained.environment, capture_output=True, text=True)
     assert failed.returncode != 0
-    assert "expected a trainer name of the form nnUNetTrainer<SwinUNETR>[Reca][_tiny][_<N>epochs]" in failed.stderr
+    assert "expected a trainer name of the form nnUNetTrainer<" in failed.stderr
     assert time.time() - start < 120
     assert {p: p.stat().st_mtime_ns for p in fold.rglob("*")} == before

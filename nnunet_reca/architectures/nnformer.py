@@ -33,6 +33,7 @@ from nnunet_reca.blocks import (
     initialize_weights,
     transposed_conv,
 )
+from nnunet_reca.blocks.stage import CarryAlignment
 from nnunet_reca.ops.relative_position import IndexScheme
 
 
@@ -65,6 +66,7 @@ class NnFormerEncoder(nn.Module):
         *,
         drop_path_rate: float,
         recurrent: bool,
+        carry_alignment: CarryAlignment,
     ) -> None:
         super().__init__()
         self.patch_embed = ConvPatchEmbed(input_channels, shapes[0].dim, patch_embed_strides)
@@ -79,6 +81,7 @@ class NnFormerEncoder(nn.Module):
                 mlp_ratio=shape.mlp_ratio,
                 drop_path=drop_path,
                 recurrent=recurrent,
+                carry_alignment=carry_alignment,
                 index_scheme=shape.index_scheme,
             )
             for shape, drop_path in zip(shapes, rates, strict=True)
@@ -178,6 +181,7 @@ class NnFormer(nn.Module):
         mlp_ratio: hidden width of the MLPs over the channels.
         drop_path_rate: of the last block, rising linearly from 0, in the encoder and again in the decoder.
         recurrent: Recurrent-Attention in the encoder; False is its self-attention twin.
+        carry_alignment: "window" as published, or "spatial", see :class:`nnunet_reca.blocks.SwinStage`.
         deep_supervision: initial value of ``decoder.deep_supervision``.
         auxiliary_heads: build the heads of the coarser scales; deep supervision needs them.
         index_scheme: "exact", or "nnformer" as published, which needs cubic windows.
@@ -201,6 +205,7 @@ class NnFormer(nn.Module):
         mlp_ratio: float = 4.0,
         drop_path_rate: float = 0.2,
         recurrent: bool = True,
+        carry_alignment: CarryAlignment = "window",
         deep_supervision: bool = False,
         auxiliary_heads: bool = True,
         index_scheme: IndexScheme = "exact",
@@ -229,6 +234,7 @@ class NnFormer(nn.Module):
             strides[1:],
             drop_path_rate=drop_path_rate,
             recurrent=recurrent,
+            carry_alignment=carry_alignment,
         )
         self.decoder = NnFormerDecoder(
             num_classes,

@@ -25,6 +25,7 @@ from nnunet_reca.blocks import (
     PatchMerging,
     SwinStage,
     channels_first,
+    drop_path_rates,
     initialize_weights,
     residual_block,
     segmentation_head,
@@ -59,12 +60,11 @@ class SwinEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self.patch_embed = PatchEmbed(input_channels, feature_size, strides[0])
-        blocks = sum(depths)
-        rates = iter(drop_path_rate * block / max(1, blocks - 1) for block in range(blocks))
         self.stages = nn.ModuleList()
         self.downsamples = nn.ModuleList()
-        for i, (depth, heads, window, stride) in enumerate(
-            zip(depths, num_heads, window_sizes, strides[1:], strict=True)
+        rates = drop_path_rates(drop_path_rate, depths)
+        for i, (depth, heads, window, stride, drop_path) in enumerate(
+            zip(depths, num_heads, window_sizes, strides[1:], rates, strict=True)
         ):
             stage = SwinStage(
                 feature_size * 2**i,
@@ -72,7 +72,7 @@ class SwinEncoder(nn.Module):
                 heads,
                 window,
                 mlp_ratio=mlp_ratio,
-                drop_path=[next(rates) for _ in range(depth)],
+                drop_path=drop_path,
                 recurrent=recurrent,
                 carry_alignment=carry_alignment,
                 index_scheme=index_scheme,

@@ -3,14 +3,10 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 Size = tuple[int, ...]
-
-#: Windows considered on an axis longer than the largest of them.
-WINDOW_RANGE = range(5, 9)
-#: The window of Swin Transformer, SwinUNETR and Swin-Unet.
-PUBLISHED_WINDOW = 7
 
 
 @dataclass(frozen=True)
@@ -100,22 +96,25 @@ class Geometry:
         return Geometry(self.patch_size, self.strides[: poolings + 1], self.kernel_sizes[: poolings + 1])
 
 
-def window_size(map_size: Sequence[int], preferred: int = PUBLISHED_WINDOW) -> list[int]:
+def window_size(map_size: Sequence[int], preferred: int) -> list[int]:
     """Attention window for a token map: per axis the one that pads least, the nearest to ``preferred`` among equals.
 
-    An axis no longer than the largest window of :data:`WINDOW_RANGE` becomes one window.
+    Candidates go from two thirds of the preferred window to one token more than it (5 to 8 for 7, 3 to 5 for 4); an
+    axis no longer than the largest becomes one window.
 
     Args:
         map_size: tokens per axis.
-        preferred: window where padding does not decide.
+        preferred: the published window.
     """
-    return [_axis_window(side, preferred) for side in map_size]
+    candidates = range(preferred - preferred // 3, preferred + 2)
+    return [
+        side if side <= candidates[-1] else min(candidates, key=partial(_window_cost, side, preferred))
+        for side in map_size
+    ]
 
 
-def _axis_window(side: int, preferred: int) -> int:
-    if side <= max(WINDOW_RANGE):
-        return side
-    return min(WINDOW_RANGE, key=lambda w: (-side % w, abs(w - preferred), w))
+def _window_cost(side: int, preferred: int, window: int) -> tuple[int, int, int]:
+    return -side % window, abs(window - preferred), window
 
 
 def _per_axis(value: int | Sequence[int], dimensions: int) -> Size:

@@ -20,9 +20,10 @@ class RecaTrainer(nnUNetTrainer):
     builds it, derives the deep-supervision scales from it and saves the plan for prediction.
 
     Attributes:
-        reca_network: key of :data:`nnunet_reca.plans.rewrite.NETWORKS`.
+        reca_network: key of :data:`nnunet_reca.plans.networks.NETWORKS`.
         reca_recurrent: Recurrent-Attention, or its self-attention twin.
         reca_size: "base" or "tiny".
+        reca_alignment: of the carry, "window" or "spatial".
         reca_epochs: length of the training; None is nnU-Net's 1000 epochs.
 
     Raises:
@@ -32,6 +33,7 @@ class RecaTrainer(nnUNetTrainer):
     reca_network: ClassVar[str]
     reca_recurrent: ClassVar[bool]
     reca_size: ClassVar[str] = "base"
+    reca_alignment: ClassVar[str] = "window"
     reca_epochs: ClassVar[int | None] = None
     num_epochs: int
     save_every: int
@@ -50,6 +52,7 @@ class RecaTrainer(nnUNetTrainer):
             network=self.reca_network,
             size=self.reca_size,
             recurrent=self.reca_recurrent,
+            carry_alignment=self.reca_alignment,
         )
         iterations = _iterations_from_environment()
         super().__init__(plans, configuration, fold, dataset_json, device)

@@ -1,12 +1,14 @@
-"""Trainer names: ``nnUNetTrainer<Network>[Reca][_tiny][_<N>epochs]``, any N. Free of imports that take time."""
+"""Trainer names: ``nnUNetTrainer<Network>[Reca][_tiny][_spatial][_<N>epochs]``. Free of imports that take time."""
 
 import re
 from dataclasses import dataclass
 
 PREFIX = "nnUNetTrainer"
 #: network -> module of its trainers
-NETWORKS = {"SwinUNETR": "swin_unetr"}
-GRAMMAR = f"{PREFIX}<{'|'.join(NETWORKS)}>[Reca][_tiny][_<N>epochs]"
+NETWORKS = {"SwinUNETR": "swin_unetr", "NnFormer": "nnformer"}
+#: networks whose carry passes from window to window, which ``_spatial`` aligns
+WINDOWED = {"SwinUNETR", "NnFormer", "SwinUnet"}
+GRAMMAR = f"{PREFIX}<{'|'.join(NETWORKS)}>[Reca][_tiny][_spatial][_<N>epochs]"
 
 
 @dataclass(frozen=True)
@@ -17,13 +19,15 @@ class TrainerName:
         base: name of the class without options, such as ``nnUNetTrainerSwinUNETRReca``.
         module: module of the base class, below ``nnunet_reca.trainers``.
         size: "base" or "tiny".
+        alignment: of the carry, "window" or "spatial".
         epochs: length of the training, None for nnU-Net's default.
     """
 
     base: str
     module: str
-    size: str
-    epochs: int | None
+    size: str = "base"
+    alignment: str = "window"
+    epochs: int | None = None
 
 
 def base_names() -> list[str]:
@@ -37,18 +41,23 @@ def parse_trainer_name(name: str) -> TrainerName | None:
     Raises:
         ValueError: for one of our names with options that the grammar does not know.
     """
-    base, *options = name.split("_")
-    if not name.startswith(PREFIX) or base.lower() not in {b.lower() for b in base_names()}:
+    base = name.split("_")[0]
+    right = next((b for b in base_names() if b.lower() == base.lower()), None)
+    if right is None:
         return None
-    if base not in base_names():
-        right = next(b for b in base_names() if b.lower() == base.lower())
+    if base != right:
         raise ValueError(f"expected a trainer name of the form {GRAMMAR}, got {name!r}; did you mean {right}?")
-    module = NETWORKS[base.removeprefix(PREFIX).removesuffix("Reca")]
-    match = re.fullmatch(r"(?:_(?P<size>tiny))?(?:_(?P<epochs>[1-9]\d*)epochs)?", name.removeprefix(base))
-    if match is None:
+    pattern = r"(?:_(?P<size>tiny))?(?:_(?P<alignment>spatial))?(?:_(?P<epochs>[1-9]\d*)epochs)?"
+    options = re.fullmatch(pattern, name.removeprefix(base))
+    if options is None:
         raise ValueError(
-            f"expected a trainer name of the form {GRAMMAR}, got {name!r} with options {options}; "
-            f"for example {base}_tiny_50epochs"
+            f"expected a trainer name of the form {GRAMMAR}, got {name!r}; for example {base}_tiny_50epochs"
         )
-    epochs = match["epochs"]
-    return TrainerName(base, module, match["size"] or "base", int(epochs) if epochs else None)
+    network = base.removeprefix(PREFIX).removesuffix("Reca")
+    if options["alignment"] and not (base.endswith("Reca") and network in WINDOWED):
+        raise ValueError(
+            f"expected _spatial only with Recurrent-Attention in windows ({', '.join(sorted(WINDOWED))}), "
+            f"got {name!r}; leave it out"
+        )
+    epochs = int(options["epochs"]) if options["epochs"] else None
+    return TrainerName(base, NETWORKS[network], options["size"] or "base", options["alignment"] or "window", epochs)

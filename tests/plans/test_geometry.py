@@ -10,12 +10,16 @@ from nnunet_reca.plans.geometry import window_size
     [(1, 1), (3, 3), (7, 7), (8, 8), (9, 5), (10, 5), (11, 6), (12, 6), (14, 7), (16, 8), (20, 5), (21, 7), (48, 6)],
 )
 def test_window_pads_least_and_stays_near_seven(side, window):
-    assert window_size([side]) == [window]
+    assert window_size([side], 7) == [window]
+
+
+def test_smaller_preferred_windows_have_smaller_candidates():
+    assert window_size([5, 6, 8, 10, 7], 4) == [5, 3, 4, 5, 4]
 
 
 def test_no_window_from_five_to_eight_would_pad_less():
     for side in range(9, 161):
-        assert -side % window_size([side])[0] == min(-side % w for w in (5, 6, 7, 8))
+        assert -side % window_size([side], 7)[0] == min(-side % w for w in (5, 6, 7, 8))
 
 
 def test_map_sizes_follow_the_strides():

@@ -111,7 +111,7 @@ def test_twins_differ_only_in_the_switch():
 @pytest.mark.parametrize(
     ("configuration", "message"),
     [
-        (make_configuration([8, 8], [[1, 1], [2, 2]]), "at least two poolings for SwinUNETR, got 1"),
+        (make_configuration([8, 8], [[1, 1], [2, 2]]), "at least 2 poolings for SwinUNETR, got 1"),
         (make_configuration([4, 4], [[1, 1], [2, 2], [2, 2]]), "more than one voxel at the bottleneck"),
     ],
 )

@@ -64,7 +64,7 @@ def test_environment_shortens_epochs_and_refuses_nonsense(folders, monkeypatch):
 
 
 def test_failed_start_writes_nothing(folders):
-    with pytest.raises(ValueError, match="at least two poolings"):
+    with pytest.raises(ValueError, match="at least 2 poolings"):
         make_trainer("nnUNetTrainerSwinUNETRReca", make_configuration([8, 8, 8], [[1] * 3, [2] * 3]))
     assert list((folders / "results").iterdir()) == []
 

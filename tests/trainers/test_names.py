@@ -9,15 +9,30 @@ RECA = "nnUNetTrainerSwinUNETRReca"
 
 
 @pytest.mark.parametrize(
-    ("options", "size", "epochs"),
-    [("", "base", None), ("_tiny", "tiny", None), ("_7epochs", "base", 7), ("_tiny_1234epochs", "tiny", 1234)],
+    ("options", "values"),
+    [
+        ("", {}),
+        ("_tiny", {"size": "tiny"}),
+        ("_7epochs", {"epochs": 7}),
+        ("_spatial_7epochs", {"alignment": "spatial", "epochs": 7}),
+        ("_tiny_spatial_1234epochs", {"size": "tiny", "alignment": "spatial", "epochs": 1234}),
+    ],
 )
-def test_options_are_read_in_their_fixed_order(options, size, epochs):
-    assert parse_trainer_name(RECA + options) == TrainerName(RECA, "swin_unetr", size, epochs)
+def test_options_are_read_in_their_fixed_order(options, values):
+    assert parse_trainer_name(RECA + options) == TrainerName(RECA, "swin_unetr", **values)
+
+
+def test_spatial_without_a_carry_raises():
+    with pytest.raises(ValueError, match="_spatial only with Recurrent-Attention"):
+        parse_trainer_name("nnUNetTrainerSwinUNETR_spatial")
 
 
 @pytest.mark.parametrize(
-    "name", [f"{RECA}{o}" for o in ("_huge", "_5epochs_tiny", "_0epochs", "_05epochs", "_tiny_", "_epochs", "_5epoch")]
+    "name",
+    [
+        f"{RECA}{o}"
+        for o in ("_huge", "_spatial_tiny", "_5epochs_tiny", "_0epochs", "_05epochs", "_tiny_", "_epochs", "_5epoch")
+    ],
 )
 def test_unknown_options_name_the_grammar(name):
     with pytest.raises(ValueError, match="expected a trainer name of the form .*_tiny_50epochs"):

@@ -1,0 +1,89 @@
+"""Arguments of each network from a plan's geometry and a preset."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from nnunet_reca.plans.geometry import Geometry, window_size
+
+Preset = Mapping[str, Any]
+
+
+def swin_unetr_arguments(geometry: Geometry, preset: Preset) -> dict[str, Any]:
+    """Arguments of :class:`nnunet_reca.architectures.SwinUNETR`: s_1 embeds patches, stage i merges by s_{i+1}."""
+    stages = geometry.poolings - 1
+    maps = geometry.map_sizes()[1:-1]
+    return {
+        "strides": [list(s) for s in geometry.strides],
+        "feature_size": preset["feature_size"],
+        **_stage_arguments(preset, stages),
+        "window_sizes": [window_size(m, w) for m, w in zip(maps, preset["windows"], strict=False)],
+        "kernel_sizes": [list(k) for k in geometry.kernel_sizes],
+    }
+
+
+def nnformer_arguments(geometry: Geometry, preset: Preset) -> dict[str, Any]:
+    """Arguments of :class:`nnunet_reca.architectures.NnFormer`: s_1 s_2 embed patches, stages merge by s_3 and on."""
+    maps = geometry.map_sizes()[2:]
+    return {
+        "strides": [list(s) for s in (geometry.strides[0], *geometry.strides[3:])],
+        "patch_embed_strides": [list(s) for s in geometry.strides[1:3]],
+        "embed_dim": preset["embed_dim"],
+        **_stage_arguments(preset, len(maps)),
+        "window_sizes": [window_size(m, w) for m, w in zip(maps, preset["windows"], strict=False)],
+    }
+
+
+def _stage_arguments(preset: Preset, stages: int) -> dict[str, Any]:
+    return {name: preset[name][:stages] for name in ("depths", "num_heads")}
+
+
+@dataclass(frozen=True)
+class Network:
+    """How a network is built from a plan.
+
+    Attributes:
+        class_path: of the network, importable.
+        arguments: keyword arguments from geometry and preset.
+        poolings: fewest and most poolings; deeper plans stop at the most, the published depth.
+        dimensions: of the patches it takes.
+        windowed: has windows, whose carry can be aligned.
+    """
+
+    class_path: str
+    arguments: Callable[[Geometry, Preset], dict[str, Any]]
+    poolings: tuple[int, int]
+    dimensions: tuple[int, ...] = (2, 3)
+    windowed: bool = True
+
+    def fitted(self, geometry: Geometry, name: str, configuration: str) -> Geometry:
+        """The geometry cut to the network's depth.
+
+        Raises:
+            ValueError: if the configuration does not suit the network.
+        """
+        fewest, most = self.poolings
+        if len(geometry.patch_size) not in self.dimensions:
+            raise ValueError(
+                f"expected a 2D configuration for {name}, got {configuration} with patch size "
+                f"{list(geometry.patch_size)}; use the configuration 2d"
+            )
+        if geometry.poolings < fewest:
+            raise ValueError(
+                f"expected {configuration} to have at least {fewest} poolings for {name}, got {geometry.poolings} for "
+                f"patch size {list(geometry.patch_size)}; plan a larger patch, or use another network"
+            )
+        geometry = geometry.cut(most)
+        bottleneck = geometry.map_sizes()[-1]
+        if max(bottleneck) < 2:
+            raise ValueError(
+                f"expected {configuration} to leave more than one voxel at the bottleneck, got {list(bottleneck)} for "
+                f"patch size {list(geometry.patch_size)}; plan a larger patch or drop the last stride"
+            )
+        return geometry
+
+
+NETWORKS: dict[str, Network] = {
+    "SwinUNETR": Network("nnunet_reca.architectures.swin_unetr.SwinUNETR", swin_unetr_arguments, (2, 5)),
+    "NnFormer": Network("nnunet_reca.architectures.nnformer.NnFormer", nnformer_arguments, (3, 5)),
+}
