@@ -1,10 +1,14 @@
 """What all trainers share: the plan is rewritten before nnU-Net reads it, and the recipe replaces nnU-Net's SGD."""
 
 import os
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+from torch import nn
 
 from nnunet_reca.plans import rewrite_plan
 from nnunet_reca.trainers.recipe import RECIPES, EpochSchedule, build_optimizer
@@ -46,16 +50,8 @@ class RecaTrainer(nnUNetTrainer):
         dataset_json: dict[str, Any],
         device: torch.device = torch.device("cuda"),  # noqa: B008  nnU-Net reads this signature
     ) -> None:
-        plans = rewrite_plan(
-            plans,
-            configuration,
-            network=self.reca_network,
-            size=self.reca_size,
-            recurrent=self.reca_recurrent,
-            carry_alignment=self.reca_alignment,
-        )
         iterations = _iterations_from_environment()
-        super().__init__(plans, configuration, fold, dataset_json, device)
+        super().__init__(self.rewritten(plans, configuration), configuration, fold, dataset_json, device)
         self.recipe = RECIPES[self.reca_size]
         self.initial_lr = self.recipe.initial_lr
         self.weight_decay = self.recipe.weight_decay
@@ -67,6 +63,27 @@ class RecaTrainer(nnUNetTrainer):
         self.enable_deep_supervision = len(self.configuration_manager.pool_op_kernel_sizes) > 2
         # nnU-Net saves every 50 epochs, which a short training would never reach
         self.save_every = min(self.save_every, max(1, self.num_epochs // 20))
+
+    @classmethod
+    def rewritten(cls, plans: Mapping[str, Any], configuration: str) -> dict[str, Any]:
+        """Copy of an nnU-Net plan that names this trainer's network."""
+        return rewrite_plan(
+            plans,
+            configuration,
+            network=cls.reca_network,
+            size=cls.reca_size,
+            recurrent=cls.reca_recurrent,
+            carry_alignment=cls.reca_alignment,
+        )
+
+    @classmethod
+    def new_network(cls, plans: Mapping[str, Any], configuration: str, dataset_json: dict[str, Any]) -> nn.Module:
+        """The network this trainer would train, at its initialisation, on the CPU."""
+        manager = PlansManager(cls.rewritten(plans, configuration))
+        chosen = manager.get_configuration(configuration)
+        channels = determine_num_input_channels(manager, chosen, dataset_json)
+        heads = manager.get_label_manager(dataset_json).num_segmentation_heads
+        return cls.build_network_architecture(manager, chosen, channels, heads, False)
 
     def initialize(self) -> None:
         super().initialize()

@@ -6,6 +6,10 @@ Both share the layout of the original nnFormer (``model_down.*``, ``decoder.*``,
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+from torch import Tensor
+
+from nnunet_reca.ops import relative_position_index
 from nnunet_reca.weights.rename import Rule
 
 _DEFAULTS = {
@@ -33,9 +37,20 @@ _PATCH_EMBED = (
 )
 
 
-def nnformer_rules() -> list[Rule]:
-    """Rename table, published layout -> :class:`nnunet_reca.architectures.NnFormer`, for any number of stages."""
+def nnformer_rules(*, exact_tables: bool = False) -> list[Rule]:
+    """Rename table, published layout -> :class:`nnunet_reca.architectures.NnFormer`, for any number of stages.
+
+    Args:
+        exact_tables: spell the bias tables out for ``index_scheme="exact"``; outputs stay equal, for the published
+            index, too, is a function of the offset.
+    """
     rules = [Rule(r".*\.relative_position_index", None)]
+    if exact_tables:
+        table = r"(\d+)\.(blocks\..+\.relative_position_bias_table)"
+        rules += [
+            Rule(rf"model_down\.layers\.{table}", "encoder.stages.{0}.{1}", _exact_table),
+            Rule(rf"decoder\.layers\.{table}", "decoder.stages.{0}.{1}", _exact_table),
+        ]
     for source, target in _PATCH_EMBED:
         escaped = source.replace(".", r"\.")
         rules.append(Rule(rf"model_down\.patch_embed\.{escaped}\.(weight|bias)", f"encoder.patch_embed.{target}.{{0}}"))
@@ -110,3 +125,14 @@ def _published_windows(crop: list[int], patch: list[int], window_sizes: list[int
         windows.append(shortest if covered else window)
         shifts.append(0 if covered else window // 2)
     return windows, shifts
+
+
+def _exact_table(table: Tensor) -> Tensor:
+    """The bias of every offset of a cubic window, in the order of the exact index."""
+    side = (round(table.shape[0] ** (1 / 3)) + 1) // 2
+    window = [side] * 3
+    exact = relative_position_index(window).flatten()
+    published = relative_position_index(window, scheme="nnformer").flatten()
+    spelled = torch.empty_like(table)
+    spelled[exact] = table[published]
+    return spelled

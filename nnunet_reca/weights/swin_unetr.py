@@ -4,12 +4,13 @@ Both share one layout (``swinViT.*``, ``encoder1`` ... ``encoder10``, ``decoder5
 """
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
+from nnunet_reca.blocks import PatchMerging
 from nnunet_reca.weights.rename import Rule
 
 Merging = Literal["merging", "mergingv2", "duplicated"]
@@ -24,27 +25,16 @@ _SUBLATTICE_ORDER: dict[tuple[int, Merging], tuple[int, ...]] = {
 }
 
 
-def swin_unetr_rules(dimensions: int, merging: Merging) -> list[Rule]:
+def swin_unetr_rules(dimensions: int, merging: Merging, *, fold_duplicates: bool = False) -> list[Rule]:
     """Rename table, published layout -> :class:`nnunet_reca.architectures.SwinUNETR`.
 
     Args:
         dimensions: 2 or 3.
         merging: how the source merges patches: ``merging`` of MONAI from 1.5 on, ``mergingv2``, or "duplicated", the
             ``merging`` of the RecA code and of MONAI 0.9 to 1.4 in 3D. The weights' sub-lattices are put in our order.
+        fold_duplicates: turn "duplicated" weights into ones for a network that merges each sub-lattice once.
     """
-    order = _SUBLATTICE_ORDER.get((dimensions, merging))
-    reorder = functools.partial(_reorder_sublattices, order=order) if order else None
-    rules = [
-        Rule(r".*\.relative_position_index", None),
-        Rule(r"swinViT\.patch_embed\.proj\.(weight|bias)", "encoder.patch_embed.proj.{0}"),
-    ]
-    for i in range(4):
-        source, target = rf"swinViT\.layers{i + 1}\.0", f"encoder.stages.{i}"
-        rules += [
-            Rule(rf"{source}\.blocks\.(\d+)\.mlp\.linear([12])\.(weight|bias)", target + ".blocks.{0}.mlp.fc{1}.{2}"),
-            Rule(rf"{source}\.blocks\.(\d+)\.((?:norm[12]|attn)\..+)", target + ".blocks.{0}.{1}"),
-            Rule(rf"{source}\.downsample\.(.+)", f"encoder.downsamples.{i}." + "{0}", reorder),
-        ]
+    rules = swin_encoder_rules(r"swinViT\.", dimensions, merging, fold_duplicates=fold_duplicates)
     blocks = [("encoder1.layer", "decoder.stem"), ("encoder10.layer", "decoder.bottleneck")]
     blocks += [(f"encoder{i + 2}.layer", f"decoder.skips.{i}") for i in range(3)]
     blocks += [(f"decoder{i + 1}.conv_block", f"decoder.ups.{i}.refine") for i in range(5)]
@@ -53,6 +43,28 @@ def swin_unetr_rules(dimensions: int, merging: Merging) -> list[Rule]:
         rules += [Rule(rf"{escaped}\.{a}\.conv\.weight", f"{target}.{b}.conv.weight") for a, b in _CONV_NAMES]
     rules += [Rule(rf"decoder{i + 1}\.transp_conv\.conv\.weight", f"decoder.ups.{i}.upsample.weight") for i in range(5)]
     return [*rules, Rule(r"out\.conv\.conv\.(weight|bias)", "decoder.seg_layers.0.{0}")]
+
+
+def swin_encoder_rules(prefix: str, dimensions: int, merging: Merging, *, fold_duplicates: bool = False) -> list[Rule]:
+    """Rename table of the encoder alone, whose names begin with the regular expression ``prefix``."""
+    reorder: Callable[[Tensor], Tensor] | None = None
+    if (order := _SUBLATTICE_ORDER.get((dimensions, merging))) is not None:
+        reorder = functools.partial(reorder_sublattices, order=order)
+    elif fold_duplicates and merging == "duplicated" and dimensions == 3:
+        reorder = _fold_duplicates
+    rules = [
+        Rule(r".*\.relative_position_index", None),
+        Rule(rf"{prefix}patch_embed\.proj\.(weight|bias)", "encoder.patch_embed.proj.{0}"),
+    ]
+    for i in range(4):
+        source, target = rf"{prefix}layers{i + 1}\.0", f"encoder.stages.{i}"
+        mlp = rf"{source}\.blocks\.(\d+)\.mlp\.(?:linear|fc)([12])\.(weight|bias)"
+        rules += [
+            Rule(mlp, target + ".blocks.{0}.mlp.fc{1}.{2}"),
+            Rule(rf"{source}\.blocks\.(\d+)\.((?:norm[12]|attn)\..+)", target + ".blocks.{0}.{1}"),
+            Rule(rf"{source}\.downsample\.(.+)", f"encoder.downsamples.{i}." + "{0}", reorder),
+        ]
+    return rules
 
 
 def swin_unetr_arguments(
@@ -95,7 +107,20 @@ def swin_unetr_arguments(
     return arguments, downsample
 
 
-def _reorder_sublattices(x: Tensor, order: Sequence[int]) -> Tensor:
+def reorder_sublattices(x: Tensor, order: Sequence[int]) -> Tensor:
     """Sort the sub-lattices along the last axis by the ranks in ``order``."""
     chunks = x.chunk(len(order), dim=-1)
     return torch.cat([chunks[order.index(i)] for i in range(len(order))], dim=-1)
+
+
+def _fold_duplicates(x: Tensor) -> Tensor:
+    """Weights for sub-lattices taken twice or never -> each once.
+
+    Projections of a repeated sub-lattice add up, those of a missing one are zero. The norm ran over the repeated
+    channels too, so that its scale is averaged and outputs are close, not equal.
+    """
+    chunks = x.chunk(8, dim=-1)
+    ranks = [4 * i + 2 * j + k for i, j, k in PatchMerging.DUPLICATED]
+    taken = [[chunk for chunk, rank in zip(chunks, ranks, strict=True) if rank == wanted] for wanted in range(8)]
+    reduce = torch.sum if x.ndim > 1 else torch.mean
+    return torch.cat([reduce(torch.stack(t), 0) if t else torch.zeros_like(chunks[0]) for t in taken], dim=-1)

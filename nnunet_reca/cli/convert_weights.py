@@ -1,0 +1,119 @@
+"""``nnUNetv2_reca_convert_weights``: a published checkpoint -> weights for ``nnUNetv2_train -pretrained_weights``."""
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any, get_args
+
+from nnunet_reca.weights.swin_unetr import Merging
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Convert, print the match report, and write the file.
+
+    Returns:
+        0, or 1 with one line on stderr if nothing was written.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        report = convert_file(options)
+    except ValueError as error:
+        sys.stderr.write(f"nnUNetv2_reca_convert_weights: {error}\n")
+        return 1
+    sys.stdout.write(
+        f"{report}\n\nwritten: {options.output}\nnow: nnUNetv2_train {options.dataset} {options.configuration} FOLD "
+        f"-tr {options.trainer} -pretrained_weights {options.output}\n"
+    )
+    return 0
+
+
+def convert_file(options: argparse.Namespace) -> str:
+    """Convert ``options.source`` for the network of trainer, data set and configuration.
+
+    Returns:
+        The match report.
+
+    Raises:
+        ValueError: if anything does not fit; the output is not touched then.
+    """
+    import torch
+
+    from nnunet_reca.trainers.base import RecaTrainer
+    from nnunet_reca.weights.checkpoint import read_checkpoint
+    from nnunet_reca.weights.convert import convert
+    from nnunet_reca.weights.layouts import known_layouts
+
+    output = Path(options.output)
+    if output.exists() and not options.overwrite:
+        raise ValueError(f"expected a new output file, got {output}, which exists; say --overwrite or choose another")
+    trainer = _trainer(options.trainer)
+    if not issubclass(trainer, RecaTrainer):
+        raise ValueError(f"expected a trainer of nnunet_reca, got {options.trainer}")
+    plans, dataset_json = _read_plan(options.dataset, options.plans)
+    source = read_checkpoint(options.source, trust=options.trust_pickle)
+    network = trainer.new_network(plans, options.configuration, dataset_json)
+    state, report = convert(source, network, known_layouts(options.merging))
+    output.parent.mkdir(parents=True, exist_ok=True)
+    partial = output.with_name(output.name + ".partial")
+    torch.save({"network_weights": state, "source": Path(options.source).name, "report": str(report)}, partial)
+    os.replace(partial, output)
+    return str(report)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="nnUNetv2_reca_convert_weights",
+        description="Turns a published checkpoint (RecA, MONAI, nnFormer, Swin-T ImageNet, ViT .npz, ...) into weights "
+        "for nnUNetv2_train -pretrained_weights. The layout is recognised; a report says what was loaded, adapted and "
+        "skipped. The data set must be planned.",
+    )
+    parser.add_argument("source", help="checkpoint: .pt, .pth, .model, .safetensors or .npz")
+    parser.add_argument("-tr", dest="trainer", required=True, help="trainer, such as nnUNetTrainerSwinUNETRReca")
+    parser.add_argument("-d", dest="dataset", required=True, help="data set name or id")
+    parser.add_argument("-c", dest="configuration", required=True, help="configuration, such as 3d_fullres")
+    parser.add_argument("-p", dest="plans", default="nnUNetPlans", help="plans identifier (default nnUNetPlans)")
+    parser.add_argument("-o", dest="output", required=True, help="file to write")
+    parser.add_argument(
+        "--merging",
+        choices=get_args(Merging),
+        default="merging",
+        help="SwinUNETR only: patch merging of the source. 'duplicated' is the merging of the RecA code and of MONAI "
+        "0.9 to 1.4, which names alone do not tell (default: merging, as in MONAI from 1.5 on)",
+    )
+    parser.add_argument("--trust-pickle", action="store_true", help="load pickled objects, which may run code")
+    parser.add_argument("--overwrite", action="store_true", help="replace the output file")
+    return parser
+
+
+def _trainer(name: str) -> type:
+    from nnunet_reca import trainers
+
+    try:
+        return getattr(trainers, name)
+    except AttributeError as error:
+        raise ValueError(f"expected a trainer of nnunet_reca, {trainers.GRAMMAR}, got {name!r}") from error
+
+
+def _read_plan(dataset: str, plans: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_dataset_name
+
+    base = os.environ.get("nnUNet_preprocessed")
+    if not base:
+        raise ValueError("nnUNet_preprocessed is not set; export nnUNet_preprocessed=/path/to/nnUNet_preprocessed")
+    try:
+        name = maybe_convert_to_dataset_name(int(dataset) if dataset.isdecimal() else dataset)
+    except RuntimeError as error:
+        raise ValueError(str(error).splitlines()[0]) from error
+    folder = Path(base) / name
+    files = folder / f"{plans}.json", folder / "dataset.json"
+    for file in files:
+        if not file.is_file():
+            raise ValueError(f"expected {file}, which does not exist; run nnUNetv2_plan_and_preprocess -d {dataset}")
+    first, second = (json.loads(file.read_text()) for file in files)
+    return first, second
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,143 @@
+"""Turn a published checkpoint into weights of a network that was built from a plan, with a report of what matched."""
+
+import re
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from nnunet_reca.weights.adapt import adapt
+from nnunet_reca.weights.rename import Rule, rename
+
+#: their shape depends on the classes, and nnU-Net trains them anew with -pretrained_weights
+_HEADS = r"decoder\.seg_layers\..*"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A published layout of weights.
+
+    Attributes:
+        name: for the report.
+        network: name of the network class it fits.
+        matches: tells the layout by its names.
+        rules: rename table for the given tensors and target network.
+        absent: regular expression for parameters that the source does not have.
+        depth_dependent: regular expression for parameters whose width depends on the network's depth.
+    """
+
+    name: str
+    network: str
+    matches: Callable[[Collection[str]], bool]
+    rules: Callable[[Mapping[str, Tensor], nn.Module], list[Rule]]
+    absent: str = r"$^"
+    depth_dependent: str = r"$^"
+
+
+@dataclass
+class Report:
+    """What became of every tensor: names, and reasons where something else than loading happened."""
+
+    layout: str
+    loaded: list[str] = field(default_factory=list)
+    adapted: dict[str, str] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+    fresh: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        lines = [f"layout: {self.layout}", f"loaded: {len(self.loaded)} tensors"]
+        for title, entries in (("adapted", self.adapted), ("skipped", self.skipped)):
+            lines.append(f"{title}: {len(entries)}")
+            lines += [f"  {name}: {note}" for name, note in entries.items()]
+        lines.append(f"left at their initialisation: {len(self.fresh)}")
+        groups = sorted({".".join(name.split(".")[:3]) for name in self.fresh})
+        return "\n".join([*lines, *(f"  {group}" for group in groups)])
+
+
+def find_layout(names: Collection[str], network: nn.Module, layouts: Collection[Layout]) -> Layout:
+    """The layout of these names for this network.
+
+    Raises:
+        ValueError: if it is unknown, or fits another network.
+    """
+    kind = type(network).__name__
+    fitting = [layout for layout in layouts if layout.matches(names)]
+    for layout in fitting:
+        if layout.network == kind:
+            return layout
+    if fitting:
+        raise ValueError(
+            f"expected weights for {kind}, got {fitting[0].name}, which fits {fitting[0].network}; change the trainer"
+        )
+    known = ", ".join(layout.name for layout in layouts if layout.network == kind)
+    raise ValueError(f"expected weights in one of the layouts {known}, got names such as {sorted(names)[:5]}")
+
+
+def convert(
+    source: Mapping[str, Tensor], network: nn.Module, layouts: Collection[Layout]
+) -> tuple[dict[str, Tensor], Report]:
+    """Fill ``network`` from a published state dict.
+
+    Args:
+        source: published names -> tensors.
+        network: built from the plan, at its initialisation; it is filled in place once everything has been checked.
+        layouts: known layouts.
+
+    Returns:
+        The network's state dict and the report.
+
+    Raises:
+        ValueError: for an unknown layout or name, a shape that cannot be adapted, or parameters without a source.
+    """
+    layout = find_layout(source, network, layouts)
+    renamed = rename(source, layout.rules(source, network))
+    targets = {**dict(network.named_parameters()), **_persistent_buffers(network)}
+    report, values, problems = Report(layout.name), {}, []
+    for name, tensor in renamed.items():
+        if re.fullmatch(_HEADS, name):
+            report.skipped[name] = "segmentation head, trained anew"
+        elif name not in targets:
+            if not _beyond_depth(name, network):
+                raise ValueError(f"expected parameters of {type(network).__name__}, got {name}, which it does not have")
+            report.skipped[name] = "the network of this plan has no such stage or block"
+        elif tensor.shape == targets[name].shape:
+            values[name] = tensor
+            report.loaded.append(name)
+        elif (adapted := adapt(name, tensor.float(), network)) is not None:
+            values[name], report.adapted[name] = adapted
+        elif re.fullmatch(layout.depth_dependent, name):
+            report.skipped[name] = "its width depends on the depth of the network"
+        else:
+            problems.append(f"{name}: expected {tuple(targets[name].shape)}, got {tuple(tensor.shape)}")
+    report.fresh = [n for n in targets if n not in values]
+    expected = [n for n in report.fresh if not re.fullmatch(f"{layout.absent}|{layout.depth_dependent}|{_HEADS}", n)]
+    problems += [f"{n}: missing in the file" for n in expected]
+    if problems:
+        more = f" and {len(problems) - 8} more" if len(problems) > 8 else ""
+        raise ValueError(
+            f"{layout.name} weights do not fit this network: {'; '.join(problems[:8])}{more}; "
+            "choose the size of the network that the weights were made for"
+        )
+    with torch.no_grad():
+        for name, value in values.items():
+            targets[name].copy_(value)
+    return network.state_dict(), report
+
+
+def _persistent_buffers(network: nn.Module) -> dict[str, Tensor]:
+    kept = network.state_dict()
+    return {n: b for n, b in network.named_buffers() if n in kept}
+
+
+def _beyond_depth(name: str, network: nn.Module) -> bool:
+    """Whether the name fails at an index past the end of one of the network's module lists."""
+    module: nn.Module = network
+    for part in name.split("."):
+        if isinstance(module, nn.ModuleList) and part.isdigit() and int(part) >= len(module):
+            return True
+        child = dict(module.named_children()).get(part)
+        if child is None:
+            return False
+        module = child
+    return False

@@ -1,0 +1,305 @@
+"""Files with the key layouts of published checkpoints, made by the libraries that define them."""
+
+import json
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from nnunetv2.run.load_pretrained_weights import load_pretrained_weights
+from plan_factory import DATASET_JSON, make_configuration, make_plans
+
+from nnunet_reca import trainers
+from nnunet_reca.architectures import NnFormer, SwinUNETR
+from nnunet_reca.cli.convert_weights import main
+from nnunet_reca.weights.adapt import fold_sublattices, match_input_channels, resize_bias_table
+from nnunet_reca.weights.checkpoint import read_checkpoint
+from nnunet_reca.weights.convert import convert
+from nnunet_reca.weights.layouts import known_layouts
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    from monai.networks.nets import SwinUNETR as MonaiSwinUNETR
+
+DEPTHS, HEADS = (2, 2, 2, 2), (1, 2, 4, 8)
+
+
+def monai_network(dimensions=2, **options):
+    torch.manual_seed(3)
+    source = MonaiSwinUNETR(
+        in_channels=options.pop("in_channels", 1),
+        out_channels=3,
+        feature_size=12,
+        depths=DEPTHS,
+        num_heads=HEADS,
+        spatial_dims=dimensions,
+        **options,
+    ).eval()
+    with torch.no_grad():
+        for parameter in source.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.05)
+    return source
+
+
+def our_network(dimensions=2, poolings=5, channels=1, stride=2, **options):
+    options = {"recurrent": False, "index_scheme": "cropped", "window_sizes": (7,) * (poolings - 1)} | options
+    strides = [[1] * dimensions] + [[stride] * dimensions] * poolings
+    stages = {"depths": DEPTHS[: poolings - 1], "num_heads": HEADS[: poolings - 1]}
+    return SwinUNETR(channels, 3, strides=strides, feature_size=12, **stages, **options).eval()
+
+
+def copy_heads(network, source):
+    """The converter leaves heads to nnU-Net; the comparison of outputs needs the source's."""
+    head = source.out.conv.conv
+    network.decoder.seg_layers[0].load_state_dict(head.state_dict())
+
+
+@pytest.mark.parametrize(("dimensions", "size"), [(2, (64, 96)), (3, (64, 32, 32))])
+@pytest.mark.parametrize("merging", ["merging", "mergingv2"])
+def test_monai_swin_unetr_gives_the_same_output(dimensions, size, merging):
+    source = monai_network(dimensions, downsample=merging)
+    network = our_network(dimensions)
+    _, report = convert(source.state_dict(), network, known_layouts(merging))
+    copy_heads(network, source)
+    x = torch.randn(1, 1, *size)
+    torch.testing.assert_close(network(x), source(x), atol=1e-4, rtol=1e-4)
+    assert not report.adapted and set(report.fresh) == {
+        n for n, _ in network.named_parameters() if n.startswith("decoder.seg_layers.")
+    }
+
+
+def self_supervised(source, prefix, fc_names=True):
+    names = {"linear1": "fc1", "linear2": "fc2"} if fc_names else {}
+    state = {}
+    for name, tensor in source.swinViT.state_dict().items():
+        for old, new in names.items():
+            name = name.replace(f"mlp.{old}", f"mlp.{new}")
+        state[f"{prefix}{name}"] = tensor
+    return state
+
+
+@pytest.mark.parametrize(
+    ("container", "prefix", "extra"),
+    [
+        ("state_dict", "module.", "module.rotation_head.weight"),
+        ("model", "encoder.", "decoder.0.weight"),
+        ("state_dict", "swinViT.", "contrastive_head.weight"),
+    ],
+)
+def test_self_supervised_encoders_give_the_same_features(tmp_path, container, prefix, extra):
+    source = monai_network()
+    file = tmp_path / "ssl.pt"
+    torch.save({container: {**self_supervised(source, prefix), extra: torch.ones(2, 2)}, "epoch": 3}, file)
+    network = our_network()
+    _, report = convert(read_checkpoint(file), network, known_layouts())
+    assert all(name.startswith("decoder.") for name in report.fresh)
+    x = torch.randn(1, 1, 64, 96)
+    for ours, theirs in zip(network.encoder(x), source.swinViT(x, True), strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
+
+
+def test_other_channels_windows_depth_and_strides_are_adapted_and_reported():
+    source = monai_network(3)
+    strides = [[1, 1, 1], [1, 2, 2], [1, 2, 2], [2, 2, 2]]
+    kernels = [[1, 3, 3], [1, 3, 3], [3, 3, 3], [3, 3, 3]]
+    network = SwinUNETR(
+        2,
+        5,
+        strides=strides,
+        kernel_sizes=kernels,
+        feature_size=12,
+        depths=[2, 2],
+        num_heads=[1, 2],
+        window_sizes=[[5, 8, 7], [5, 7, 7]],
+    )
+    _, report = convert(source.state_dict(), network, known_layouts())
+    text = str(report)
+    for name, note in (
+        ("encoder.patch_embed.proj.weight", "convolution [1, 2, 2, 2] -> [2, 1, 2, 2]"),
+        ("encoder.stages.0.blocks.0.attn.relative_position_bias_table", "bias table for window (5, 8, 7)"),
+        ("encoder.downsamples.0.reduction.weight", "merging folded to stride (1, 2, 2)"),
+        ("decoder.ups.0.upsample.weight", "convolution [12, 2, 2, 2] -> [12, 1, 2, 2]"),
+    ):
+        assert f"{name}: {note}" in text
+    assert report.skipped["encoder.stages.3.blocks.1.norm1.bias"].startswith("the network of this plan has no such")
+    assert any(n.startswith("decoder.bottleneck") for n in report.fresh)
+    assert network(torch.randn(1, 2, 4, 32, 24)).isfinite().all()
+
+
+def test_sum_of_equal_channels_acts_like_the_source_channel():
+    weight = torch.randn(4, 3, 2, 2)
+    assert torch.allclose(match_input_channels(weight, 1).sum(1), weight.sum(1))
+    assert torch.allclose(match_input_channels(weight, 7).sum(1), weight.sum(1))
+
+
+def test_smaller_window_keeps_the_bias_of_every_offset_and_a_larger_one_the_corners():
+    table = torch.arange(25.0 * 2).view(25, 2)
+    assert resize_bias_table(table, (2, 3))[:, 0].tolist() == table.view(5, 5, 2)[1:4, :, 0].flatten().tolist()
+    larger = resize_bias_table(table, (3, 5)).view(5, 9, 2)
+    assert torch.equal(larger[:, ::2], table.view(5, 5, 2))
+    assert resize_bias_table(table[:24], (2, 3)) is None
+
+
+def test_folded_merging_acts_alike_where_the_unmerged_axis_is_constant():
+    weight = torch.randn(5, 4 * 3)
+    folded = fold_sublattices(weight, (1, 2))
+    token = torch.randn(2, 3)  # two sub-lattices along the last axis, equal along the first
+    assert torch.allclose(folded @ token.flatten(), weight @ torch.cat([token, token]).flatten(), atol=1e-5)
+
+
+def test_nnformer_with_published_index_becomes_exact_with_equal_output():
+    torch.manual_seed(0)
+    options = {
+        "strides": [[1] * 3, [2] * 3],
+        "patch_embed_strides": [[2, 2, 2], [1, 2, 2]],
+        "embed_dim": 12,
+        "depths": [2, 2],
+        "num_heads": [3, 3],
+        "window_sizes": [3, 3],
+        "drop_path_rate": 0.0,
+    }
+    published = NnFormer(1, 3, index_scheme="nnformer", **options).eval()
+    with torch.no_grad():
+        for parameter in published.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.3)
+    state = {
+        "model_down." + n: t for n, t in to_published_nnformer(published).items() if not n.startswith(("d:", "f:"))
+    }
+    state |= {n[2:]: t for n, t in to_published_nnformer(published).items() if n.startswith(("d:", "f:"))}
+    exact = NnFormer(1, 3, **options).eval()
+    convert(state, exact, known_layouts())
+    exact.decoder.seg_layers.load_state_dict(published.decoder.seg_layers.state_dict())
+    x = torch.randn(1, 1, 12, 24, 24)
+    torch.testing.assert_close(exact(x), published(x), atol=1e-5, rtol=1e-5)
+
+
+def to_published_nnformer(network):
+    """Our names back to the published ones, the inverse of the rename table; d: and f: mark decoder and final."""
+    convs = ["proj1.conv1", "proj1.conv2", "proj2.conv1", "proj2.conv2"]
+    norms = ["proj1.norm1", "proj1.norm2", "proj2.norm1", "norm"]
+    names = {}
+    for name, tensor in network.state_dict().items():
+        for i in range(4):
+            name = name.replace(f"encoder.patch_embed.convs.{i}.", f"patch_embed.{convs[i]}.")
+            name = name.replace(f"encoder.patch_embed.norms.{i}.", f"patch_embed.{norms[i]}.")
+            name = name.replace(f"encoder.norms.{i}.", f"norm{i}.")
+        name = name.replace("encoder.stages.", "layers.").replace("decoder.stages.", "d:decoder.layers.")
+        name = name.replace("encoder.downsamples.0.", "layers.0.downsample.").replace(".upsample.", ".Upsample.")
+        parts = name.split(".")
+        if name.startswith("decoder.seg_layers"):
+            name = f"f:final.{parts[2]}.up.{parts[3]}"
+        names[name] = tensor
+    return names
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: s.update(surprise=torch.ones(1)), "1 unknown: surprise"),
+        (lambda s: s.pop("swinViT.layers2.0.blocks.1.norm1.bias"), "encoder.stages.1.blocks.1.norm1.bias: missing"),
+        (lambda s: s.update({"swinViT.patch_embed.proj.bias": torch.ones(7)}), r"expected \(12,\), got \(7,\)"),
+    ],
+)
+def test_checkpoints_that_do_not_fit_are_errors_and_change_nothing(change, message):
+    state = monai_network().state_dict()
+    change(state)
+    network = our_network()
+    before = {n: t.clone() for n, t in network.state_dict().items()}
+    with pytest.raises(ValueError, match=message):
+        convert(state, network, known_layouts())
+    assert all(torch.equal(t, before[n]) for n, t in network.state_dict().items())
+
+
+def test_weights_of_another_network_say_which():
+    with pytest.raises(ValueError, match="got SwinUNETR .* fits SwinUNETR; change the trainer"):
+        convert(monai_network().state_dict(), torch.nn.Linear(1, 1), known_layouts())
+
+
+def test_unknown_layout_lists_the_known_ones():
+    with pytest.raises(ValueError, match=r"layouts SwinUNETR \(MONAI or RecA\), .* names such as \['a', 'b'\]"):
+        convert({"a": torch.ones(1), "b": torch.ones(1)}, our_network(), known_layouts())
+
+
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        (lambda f: None, "does not exist"),
+        (lambda f: f.write_bytes(b"not a checkpoint"), "cannot be read|is damaged"),
+        (lambda f: torch.save({"epoch": 3}, f), r"named tensors, got keys \['epoch'\]"),
+        (lambda f: torch.save([1, 2], f), "hold a state dict, got list"),
+        (lambda f: torch.save({"state_dict": {"a": Opaque()}}, f), "--trust-pickle"),
+    ],
+)
+def test_unusable_files_say_why(tmp_path, write, message):
+    file = tmp_path / "weights.pt"
+    write(file)
+    with pytest.raises(ValueError, match=message):
+        read_checkpoint(file)
+
+
+class Opaque:
+    pass
+
+
+def test_npz_and_safetensors_are_read(tmp_path):
+    from safetensors.torch import save_file
+
+    np.savez(tmp_path / "a.npz", **{"Transformer/x": np.ones((2, 3))})
+    save_file({"module.x": torch.ones(2, 3)}, tmp_path / "a.safetensors")
+    assert read_checkpoint(tmp_path / "a.npz")["Transformer/x"].shape == (2, 3)
+    assert list(read_checkpoint(tmp_path / "a.safetensors")) == ["x"]
+
+
+@pytest.fixture
+def planned(tmp_path, monkeypatch):
+    """A planned 2D data set of two channels."""
+    folder = tmp_path / "preprocessed" / "Dataset999_Test"
+    folder.mkdir(parents=True)
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "results").mkdir()
+    for name in ("raw", "preprocessed", "results"):
+        monkeypatch.setenv(f"nnUNet_{name}", str(tmp_path / name))
+    plans = make_plans(**{"2d": make_configuration([64, 96], [[1, 1]] + [[2, 2]] * 5)})
+    dataset = DATASET_JSON | {"channel_names": {"0": "T1", "1": "T2"}}
+    (folder / "nnUNetPlans.json").write_text(json.dumps(plans))
+    (folder / "dataset.json").write_text(json.dumps(dataset))
+    return plans, dataset
+
+
+def test_command_writes_what_nnunet_loads_and_prints_the_report(planned, tmp_path, capsys):
+    source = tmp_path / "monai.pt"
+    torch.save({"state_dict": monai_network().state_dict()}, source)
+    output = tmp_path / "out" / "weights.pth"
+    name = "nnUNetTrainerSwinUNETRReca_tiny"
+    words = [str(source), "-tr", name, "-d", "999", "-c", "2d", "-o", str(output)]
+    assert main(words) == 0
+    text = capsys.readouterr().out
+    assert "layout: SwinUNETR (MONAI or RecA)" in text and "encoder.patch_embed.proj.weight: convolution" in text
+    assert f"-pretrained_weights {output}" in text
+
+    network = getattr(trainers, name).new_network(planned[0], "2d", planned[1])
+    load_pretrained_weights(network, str(output))
+    norm = monai_network().state_dict()["swinViT.layers1.0.blocks.1.norm1.weight"]
+    assert torch.equal(network.encoder.stages[0].blocks[1].norm1.weight, norm)
+
+    assert main(words) == 1 and "say --overwrite" in capsys.readouterr().err
+    assert main([*words, "--overwrite"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["-tr", "nnUNetTrainer", "-d", "999", "-c", "2d"], "expected a trainer of nnunet_reca"),
+        (["-tr", "nnUNetTrainerSwinUNETR", "-d", "998", "-c", "2d"], "998"),
+        (["-tr", "nnUNetTrainerSwinUNETR", "-d", "999", "-c", "3d_fullres"], r"got '3d_fullres'"),
+        (["-tr", "nnUNetTrainerSwinUNETR", "-d", "999", "-c", "2d", "-p", "other"], "nnUNetv2_plan_and_preprocess"),
+        (["-tr", "nnUNetTrainerSwinUNETR", "-d", "999", "-c", "2d"], "choose the size of the network"),
+    ],
+)
+def test_command_fails_with_one_line_and_writes_nothing(planned, tmp_path, capsys, words, message):
+    source, output = tmp_path / "monai.pt", tmp_path / "weights.pth"
+    torch.save(monai_network().state_dict(), source)
+    assert main([str(source), *words, "-o", str(output)]) == 1
+    error = capsys.readouterr().err
+    assert message in error and len(error.strip().splitlines()) == 1
+    assert not output.exists()
