@@ -4,13 +4,10 @@ Both share one layout (``swinViT.*``, ``encoder1`` ... ``encoder10``, ``decoder5
 """
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
-import torch
-from torch import Tensor
-
-from nnunet_reca.weights.rename import Rule
+from nnunet_reca.weights.rename import Rule, reorder_sublattices
 
 Merging = Literal["merging", "mergingv2", "duplicated"]
 
@@ -33,7 +30,7 @@ def swin_unetr_rules(dimensions: int, merging: Merging) -> list[Rule]:
             ``merging`` of the RecA code and of MONAI 0.9 to 1.4 in 3D. The weights' sub-lattices are put in our order.
     """
     order = _SUBLATTICE_ORDER.get((dimensions, merging))
-    reorder = functools.partial(_reorder_sublattices, order=order) if order else None
+    reorder = functools.partial(reorder_sublattices, order=order) if order else None
     rules = [
         Rule(r".*\.relative_position_index", None),
         Rule(r"swinViT\.patch_embed\.proj\.(weight|bias)", "encoder.patch_embed.proj.{0}"),
@@ -93,9 +90,3 @@ def swin_unetr_arguments(
         unexpected = sorted(c) or [f"downsample={downsample!r}"]
         raise ValueError(f"expected published SwinUNETR arguments, got {', '.join(unexpected)}")
     return arguments, downsample
-
-
-def _reorder_sublattices(x: Tensor, order: Sequence[int]) -> Tensor:
-    """Sort the sub-lattices along the last axis by the ranks in ``order``."""
-    chunks = x.chunk(len(order), dim=-1)
-    return torch.cat([chunks[order.index(i)] for i in range(len(order))], dim=-1)
