@@ -4,12 +4,14 @@ from nnunet_reca.blocks.attention import WindowAttention, WindowCrossAttention
 from nnunet_reca.blocks.conv import residual_block, segmentation_head, transposed_conv
 from nnunet_reca.blocks.init import initialize_weights
 from nnunet_reca.blocks.patch import PatchEmbed, PatchMerging, channels_first, channels_last
+from nnunet_reca.blocks.patch_expand import PatchExpand
 from nnunet_reca.blocks.stage import SwinStage
 from nnunet_reca.blocks.swin_block import SwinBlock
 from nnunet_reca.blocks.vit import VitEncoder
 
 __all__ = [
     "PatchEmbed",
+    "PatchExpand",
     "PatchMerging",
     "SwinBlock",
     "SwinStage",
