@@ -7,6 +7,7 @@ from nnunet_reca.blocks.cross_block import SwinCrossBlock
 from nnunet_reca.blocks.drop_path import drop_path_rates
 from nnunet_reca.blocks.init import initialize_weights
 from nnunet_reca.blocks.patch import PatchEmbed, PatchMerging, channels_first, channels_last
+from nnunet_reca.blocks.patch_expand import PatchExpand
 from nnunet_reca.blocks.stage import SwinStage
 from nnunet_reca.blocks.swin_block import SwinBlock
 from nnunet_reca.blocks.vit import VitEncoder
@@ -16,6 +17,7 @@ __all__ = [
     "ConvMerging",
     "ConvPatchEmbed",
     "PatchEmbed",
+    "PatchExpand",
     "PatchMerging",
     "SwinBlock",
     "SwinCrossBlock",

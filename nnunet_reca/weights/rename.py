@@ -90,6 +90,12 @@ def load_renamed(network: nn.Module, renamed: Mapping[str, Tensor], *, allow_mis
             targets[name].copy_(tensor)
 
 
+def reorder_sublattices(x: Tensor, order: Sequence[int]) -> Tensor:
+    """Sort the merged sub-lattices along the last axis; ``order`` holds the row-major ranks of their offsets."""
+    chunks = x.chunk(len(order), dim=-1)
+    return torch.cat([chunks[order.index(i)] for i in range(len(order))], dim=-1)
+
+
 def _stack(parts: list[Tensor]) -> Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 

@@ -4,14 +4,14 @@ Both share one layout (``swinViT.*``, ``encoder1`` ... ``encoder10``, ``decoder5
 """
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
 from nnunet_reca.blocks import PatchMerging
-from nnunet_reca.weights.rename import Rule
+from nnunet_reca.weights.rename import Rule, reorder_sublattices
 
 Merging = Literal["merging", "mergingv2", "duplicated"]
 
@@ -105,12 +105,6 @@ def swin_unetr_arguments(
         unexpected = sorted(c) or [f"downsample={downsample!r}"]
         raise ValueError(f"expected published SwinUNETR arguments, got {', '.join(unexpected)}")
     return arguments, downsample
-
-
-def reorder_sublattices(x: Tensor, order: Sequence[int]) -> Tensor:
-    """Sort the sub-lattices along the last axis by the ranks in ``order``."""
-    chunks = x.chunk(len(order), dim=-1)
-    return torch.cat([chunks[order.index(i)] for i in range(len(order))], dim=-1)
 
 
 def _fold_duplicates(x: Tensor) -> Tensor:

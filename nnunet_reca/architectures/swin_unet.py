@@ -1,0 +1,209 @@
+"""Swin-Unet with Recurrent-Attention: a U-Net of Swin Transformer blocks without convolutions.
+
+Papers: Cao et al. 2022, "Swin-Unet: Unet-like Pure Transformer for Medical Image Segmentation" (the network);
+"Recurrent-Attention: A robust neural network operator for medical image segmentation" (the carry, in the encoder's
+stages). References: HuCaoFighting/Swin-Unet ``SwinTransformerSys``; CAU-COE-VEICLab/Recurrent-Attention
+``RecASwinTransformerSys_Encoder``.
+
+Deviations; with the published arguments none changes the output:
+
+- strides come from the caller, in 2D or 3D: s_1 embeds patches, s_2 to s_n merge them, n of at least 2 and any stride
+  per axis (the published network is n = 4, s_1 = 4, the others 2, in 2D and for square images);
+- maps that the window does not divide are padded, smaller ones shrink it per axis (published: an error);
+- every decoder scale has a segmentation head for deep supervision (``auxiliary_heads=False`` builds the published one).
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nnunet_reca.blocks import PatchEmbed, PatchExpand, PatchMerging, SwinStage, channels_first, initialize_weights
+
+
+class SwinUnetEncoder(nn.Module):
+    """Patch embedding, then the given stages of Swin blocks, with patch merging between them.
+
+    ``forward`` maps (B, C, *S) to the token maps that enter the stages, except that the last one is the normalised
+    output of the last stage: (B, *S_i, embed_dim * 2^i), i = 0 ... n-1, at strides s_1, s_1 s_2, ...
+    """
+
+    def __init__(
+        self, input_channels: int, embed_dim: int, strides: Sequence[Sequence[int]], stages: Sequence[SwinStage]
+    ) -> None:
+        super().__init__()
+        self.patch_embed = PatchEmbed(input_channels, embed_dim, strides[0])
+        self.embed_norm = nn.LayerNorm(embed_dim)
+        self.stages = nn.ModuleList(stages)
+        self.downsamples = nn.ModuleList(PatchMerging(embed_dim * 2**i, stride) for i, stride in enumerate(strides[1:]))
+        self.norm = nn.LayerNorm(embed_dim * 2 ** (len(stages) - 1))
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        tokens = self.embed_norm(self.patch_embed(x))
+        features = []
+        for stage, downsample in zip(self.stages[:-1], self.downsamples, strict=True):
+            features.append(tokens)
+            tokens = downsample(stage(tokens))
+        return [*features, self.norm(self.stages[-1](tokens))]
+
+
+class SwinUnetDecoder(nn.Module):
+    """Expand, join the skip, refine by a stage of Swin blocks, level by level; then expand to full resolution.
+
+    Levels count from full resolution (0) to the encoder's last stage (n); the given stages are those of levels
+    1 ... n-1 and ``seg_layers[i]`` is the head of level i. With ``deep_supervision`` (nnU-Net switches this attribute)
+    ``forward`` returns the logits of levels 0 ... n-1, finest first, otherwise those of level 0.
+    """
+
+    def __init__(
+        self,
+        embed_dim: int,
+        num_classes: int,
+        strides: Sequence[Sequence[int]],
+        stages: Sequence[SwinStage],
+        *,
+        auxiliary_heads: bool,
+        deep_supervision: bool,
+    ) -> None:
+        super().__init__()
+        self.deep_supervision = deep_supervision
+        width = [embed_dim * 2**i for i in range(len(strides))]
+        self.expands = nn.ModuleList(PatchExpand(2 * w, w, s) for w, s in zip(width, strides[1:], strict=False))
+        self.fusions = nn.ModuleList(nn.Linear(2 * w, w) for w in width[:-1])
+        self.stages = nn.ModuleList(stages)
+        self.norm = nn.LayerNorm(embed_dim)
+        self.final_expand = PatchExpand(embed_dim, embed_dim, strides[0])
+        # as published: the head at full resolution has no bias
+        self.seg_layers = nn.ModuleList([nn.Linear(embed_dim, num_classes, bias=False)])
+        if auxiliary_heads:
+            self.seg_layers.extend(nn.Linear(w, num_classes) for w in width[:-1])
+
+    def forward(self, features: Sequence[Tensor]) -> Tensor | list[Tensor]:
+        x = features[-1]
+        maps: list[Tensor] = []
+        ups = zip(self.expands, self.fusions, self.stages, features[:-1], strict=True)
+        for expand, fuse, stage, skip in reversed(list(ups)):
+            x = stage(fuse(torch.cat([expand(x), skip], dim=-1)))
+            maps.insert(0, x)
+        full = self.final_expand(self.norm(x))
+        if not self.deep_supervision:
+            return channels_first(self.seg_layers[0](full))
+        levels = [full, *(F.layer_norm(m, m.shape[-1:]) for m in maps)]
+        return [channels_first(head(level)) for head, level in zip(self.seg_layers, levels, strict=True)]
+
+
+class SwinUnet(nn.Module):
+    """Swin-Unet with recurrent (RecA) or self-attention encoder, 2D or 3D by the length of the strides.
+
+    ``forward`` maps (B, input_channels, *S) to raw logits (B, num_classes, *S), or, with ``decoder.deep_supervision``,
+    to the list of logits at strides 1, s_1, s_1 s_2, ... (n maps, finest first). Each side of S must be a multiple of
+    the total stride. Self-attention and RecA have the same state dict. The decoder has self-attention in both and
+    mirrors the encoder's depths, heads and windows.
+
+    Args:
+        input_channels: channels of the image.
+        num_classes: segmentation heads' outputs.
+        strides: s_0 = 1, then the size s_1 of a patch and the merges s_2 ... s_n, per axis; n is at least 2. From the
+            strides of an nnU-Net plan, s_1 is the product of the first two poolings and the others follow.
+        embed_dim: channels after patch embedding; doubled by each merge.
+        depths: blocks of each of the n stages.
+        num_heads: heads of each stage.
+        window_sizes: window of each stage, per axis (or one number); maps smaller than it shrink it.
+        mlp_ratio: hidden width of the MLPs over the channels.
+        drop_path_rate: of the last block, rising linearly from 0; decoder stages take their encoder stage's rates.
+        recurrent: Recurrent-Attention in the encoder; False is its self-attention twin.
+        deep_supervision: initial value of ``decoder.deep_supervision``.
+        auxiliary_heads: build the heads of the coarser scales; deep supervision needs them.
+
+    Raises:
+        ValueError: where an argument does not fit, naming what was expected.
+    """
+
+    def __init__(
+        self,
+        input_channels: int,
+        num_classes: int,
+        *,
+        strides: Sequence[Sequence[int]],
+        embed_dim: int = 96,
+        depths: Sequence[int] = (2, 2, 2, 2),
+        num_heads: Sequence[int] = (3, 6, 12, 24),
+        window_sizes: Sequence[Sequence[int] | int] = (7, 7, 7, 7),
+        mlp_ratio: float = 4.0,
+        drop_path_rate: float = 0.1,
+        recurrent: bool = True,
+        deep_supervision: bool = False,
+        auxiliary_heads: bool = True,
+    ) -> None:
+        super().__init__()
+        _check_arguments(strides, embed_dim, depths, num_heads, window_sizes)
+        if deep_supervision and not auxiliary_heads:
+            raise ValueError("deep_supervision=True needs heads at the coarser scales; use auxiliary_heads=True")
+        poolings, dimensions = strides[1:], len(strides[0])
+        self.total_stride = tuple(math.prod(s) for s in zip(*poolings, strict=True))
+        windows = [[w] * dimensions if isinstance(w, int) else w for w in window_sizes]
+        rates = iter(drop_path_rate * block / max(1, sum(depths) - 1) for block in range(sum(depths)))
+        drop_paths = [[next(rates) for _ in range(depth)] for depth in depths]
+
+        def stages(count: int, recurrent: bool) -> list[SwinStage]:
+            return [
+                SwinStage(
+                    embed_dim * 2**i,
+                    depths[i],
+                    num_heads[i],
+                    windows[i],
+                    mlp_ratio=mlp_ratio,
+                    drop_path=drop_paths[i],
+                    recurrent=recurrent,
+                )
+                for i in range(count)
+            ]
+
+        n = len(poolings)
+        self.encoder = SwinUnetEncoder(input_channels, embed_dim, poolings, stages(n, recurrent))
+        self.decoder = SwinUnetDecoder(
+            embed_dim,
+            num_classes,
+            poolings,
+            stages(n - 1, False),
+            auxiliary_heads=auxiliary_heads,
+            deep_supervision=deep_supervision,
+        )
+
+    #: applied by nnU-Net to every module of a new network
+    initialize = staticmethod(initialize_weights)
+
+    def forward(self, x: Tensor) -> Tensor | list[Tensor]:
+        if any(s % t for s, t in zip(x.shape[2:], self.total_stride, strict=True)):
+            raise ValueError(
+                f"expected sides that are multiples of {self.total_stride}, got {tuple(x.shape[2:])}; "
+                "pad or crop the input"
+            )
+        return self.decoder(self.encoder(x))
+
+
+def _check_arguments(
+    strides: Sequence[Sequence[int]],
+    embed_dim: int,
+    depths: Sequence[int],
+    num_heads: Sequence[int],
+    window_sizes: Sequence[Sequence[int] | int],
+) -> None:
+    n = len(strides) - 1
+    if n < 2:
+        raise ValueError(
+            f"expected strides of a patch embedding and at least one merge after the leading 1, got "
+            f"{[list(s) for s in strides]}; Swin-Unet needs a plan with at least three poolings"
+        )
+    if any(s != 1 for s in strides[0]):
+        raise ValueError(f"expected leading strides of 1 (full resolution), got {list(strides[0])}")
+    if embed_dim < 1:
+        raise ValueError(f"expected embed_dim of at least 1, got {embed_dim}; the published network has 96")
+    for name, value in (("depths", depths), ("num_heads", num_heads), ("window_sizes", window_sizes)):
+        if len(value) != n:
+            raise ValueError(f"expected {n} {name}, one per stride after the first, got {len(value)}: {value}")
+    for window in window_sizes:
+        if not isinstance(window, int) and len(window) != len(strides[0]):
+            raise ValueError(f"expected windows of {len(strides[0])} sides or one number, got {list(window)}")

@@ -1,0 +1,15 @@
+"""Swin-Unet equals the published networks."""
+
+import pytest
+from golden_io import golden_cases
+from golden_network import check_network
+
+from nnunet_reca.architectures import SwinUnet
+from nnunet_reca.weights.swin_unet import swin_unet_arguments, swin_unet_rules
+
+
+@pytest.mark.parametrize("case", golden_cases("swinunet_"), ids=str)
+def test_golden_outputs_and_gradients_equal_the_published_network(case):
+    reca = "RecA" in case.config["reference_class"]
+    arguments = swin_unet_arguments(case.config["constructor"], recurrent=reca)
+    check_network(case, SwinUnet(**arguments), swin_unet_rules())
