@@ -1,5 +1,6 @@
 """The networks, one paper per file; their keyword arguments are JSON-friendly and are a plan's ``arch_kwargs``."""
 
+from nnunet_reca.architectures.da_transunet import DATransUNet
 from nnunet_reca.architectures.swin_unetr import SwinUNETR
 
-__all__ = ["SwinUNETR"]
+__all__ = ["DATransUNet", "SwinUNETR"]

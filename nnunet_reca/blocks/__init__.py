@@ -1,14 +1,18 @@
 """Modules shared by the networks: attention, Swin block and stage, patch layers, convolutional decoder parts."""
 
 from nnunet_reca.blocks.attention import WindowAttention, WindowCrossAttention
-from nnunet_reca.blocks.conv import residual_block, segmentation_head, transposed_conv
+from nnunet_reca.blocks.conv import conv_norm_relu, residual_block, segmentation_head, transposed_conv
+from nnunet_reca.blocks.dual_attention import DualAttentionHead
 from nnunet_reca.blocks.init import initialize_weights
 from nnunet_reca.blocks.patch import PatchEmbed, PatchMerging, channels_first, channels_last
+from nnunet_reca.blocks.resnet import HybridResNet
 from nnunet_reca.blocks.stage import SwinStage
 from nnunet_reca.blocks.swin_block import SwinBlock
 from nnunet_reca.blocks.vit import VitEncoder
 
 __all__ = [
+    "DualAttentionHead",
+    "HybridResNet",
     "PatchEmbed",
     "PatchMerging",
     "SwinBlock",
@@ -18,6 +22,7 @@ __all__ = [
     "WindowCrossAttention",
     "channels_first",
     "channels_last",
+    "conv_norm_relu",
     "initialize_weights",
     "residual_block",
     "segmentation_head",
