@@ -110,9 +110,10 @@ class HybridResNet(nn.Module):
 
 def _check_arguments(width: int, layers: Sequence[int], strides: Sequence[Sequence[int]], valid_pooling: bool) -> None:
     if width < GROUPS or width % GROUPS:
+        below = max(GROUPS, width // GROUPS * GROUPS)
         raise ValueError(
             f"expected a ResNet width that is a positive multiple of {GROUPS} (groups of its norms), got {width}; "
-            f"use {max(GROUPS, width // GROUPS * GROUPS)}"
+            f"use {below} or {below + GROUPS}"
         )
     if any(depth < 1 for depth in layers):
         raise ValueError(f"expected at least one bottleneck in each ResNet stage, got {list(layers)}")
