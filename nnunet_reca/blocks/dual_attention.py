@@ -22,11 +22,18 @@ class PositionAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, dim, *S) -> (B, dim, *S)."""
-        q, k, v = self.qkv(x).flatten(2).transpose(1, 2).unsqueeze(1).split(self.dims, dim=-1)
-        # zero channels change no logit, and queries as wide as values let the memory-saving kernels run
-        padding = (0, self.dims[2] - self.dims[0])
-        out = F.scaled_dot_product_attention(F.pad(q, padding), F.pad(k, padding), v, scale=1.0)
+        q, k, v = (self._tokens(part) for part in self.qkv(x).flatten(2).split(self.dims, dim=1))
+        out = F.scaled_dot_product_attention(q, k, v, scale=1.0)
         return x + self.gate * out.squeeze(1).transpose(1, 2).reshape(x.shape)
+
+    def _tokens(self, part: Tensor) -> Tensor:
+        """(B, C, N) -> (B, 1, N, dim), padded by zeros.
+
+        Zero channels change no logit; equal widths, laid out one after the other, let the kernels run that do not store
+        the N x N matrix.
+        """
+        padded = F.pad(part, (0, 0, 0, self.dims[-1] - part.shape[1]))
+        return padded.transpose(1, 2).unsqueeze(1).contiguous()
 
 
 class ChannelAttention(nn.Module):

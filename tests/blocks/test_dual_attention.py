@@ -1,4 +1,5 @@
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from nnunet_reca.blocks import DualAttentionHead
 from nnunet_reca.blocks.dual_attention import ChannelAttention, PositionAttention
@@ -17,6 +18,13 @@ def test_position_attention_is_unscaled_attention_over_all_positions():
     q, k, v = attention.qkv(x).flatten(2).split([3, 3, 24], dim=1)
     expected = torch.einsum("bqk,bck->bcq", torch.einsum("bcq,bck->bqk", q, k).softmax(-1), v)
     torch.testing.assert_close(attention(x), x + 0.7 * expected.view_as(x))
+
+
+def test_position_attention_runs_in_the_kernel_that_stores_no_matrix_of_all_positions():
+    with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
+        attention = PositionAttention(24)
+        attention(torch.randn(2, 24, 5, 7)).sum().backward()
+    assert attention.qkv.weight.grad is not None
 
 
 def test_channel_attention_equals_the_published_formula():
