@@ -1,7 +1,7 @@
 """Parameters and FLOPs of the full published networks, self-attention and RecA, next to the published figures.
 
-FLOPs are counted by ``torch.utils.flop_counter`` (two per multiply-add) on the meta device for one image. The last line is
-one JSON object. Run: ``python benchmarks/sizes.py``
+FLOPs are counted by ``torch.utils.flop_counter`` (two per multiply-add), on the meta device, for one image. The last
+line is one JSON object. Run: ``python benchmarks/sizes.py``
 """
 
 import json

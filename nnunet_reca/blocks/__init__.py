@@ -1,13 +1,15 @@
 """Modules shared by the networks: attention, Swin block and stage, patch layers, convolutional decoder parts."""
 
 from nnunet_reca.blocks.attention import WindowAttention, WindowCrossAttention
-from nnunet_reca.blocks.conv import residual_block, segmentation_head, transposed_conv
+from nnunet_reca.blocks.conv import conv_norm_relu, residual_block, segmentation_head, transposed_conv
 from nnunet_reca.blocks.conv_patch import ConvExpanding, ConvMerging, ConvPatchEmbed
 from nnunet_reca.blocks.cross_block import SwinCrossBlock
 from nnunet_reca.blocks.drop_path import drop_path_rates
+from nnunet_reca.blocks.dual_attention import DualAttentionHead
 from nnunet_reca.blocks.init import initialize_weights
 from nnunet_reca.blocks.patch import PatchEmbed, PatchMerging, channels_first, channels_last
 from nnunet_reca.blocks.patch_expand import PatchExpand
+from nnunet_reca.blocks.resnet import HybridResNet
 from nnunet_reca.blocks.stage import SwinStage
 from nnunet_reca.blocks.swin_block import SwinBlock
 from nnunet_reca.blocks.vit import VitEncoder
@@ -16,6 +18,8 @@ __all__ = [
     "ConvExpanding",
     "ConvMerging",
     "ConvPatchEmbed",
+    "DualAttentionHead",
+    "HybridResNet",
     "PatchEmbed",
     "PatchExpand",
     "PatchMerging",
@@ -27,6 +31,7 @@ __all__ = [
     "WindowCrossAttention",
     "channels_first",
     "channels_last",
+    "conv_norm_relu",
     "drop_path_rates",
     "initialize_weights",
     "residual_block",

@@ -32,6 +32,15 @@ def residual_block(input_channels: int, output_channels: int, kernel_size: Seque
     )
 
 
+def conv_norm_relu(input_channels: int, output_channels: int, *, eps: float = 1e-5, momentum: float = 0.1) -> nn.Module:
+    """3x3 convolution without bias, batch norm and ReLU, in 2D, (B, C_in, H, W) -> (B, C_out, H, W)."""
+    return nn.Sequential(
+        nn.Conv2d(input_channels, output_channels, kernel_size=3, padding=1, bias=False),
+        nn.BatchNorm2d(output_channels, eps=eps, momentum=momentum),
+        nn.ReLU(inplace=True),
+    )
+
+
 def transposed_conv(
     input_channels: int, output_channels: int, stride: Sequence[int], *, bias: bool = False
 ) -> nn.Module:

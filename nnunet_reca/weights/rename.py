@@ -53,7 +53,7 @@ def rename(source: Mapping[str, Tensor], rules: Sequence[Rule]) -> dict[str, Ten
 
 
 def load_renamed(network: nn.Module, renamed: Mapping[str, Tensor], *, allow_missing: str = "$^") -> None:
-    """Copy renamed tensors into the parameters and buffers of ``network``; all are checked before any is written.
+    """Copy renamed tensors into the parameters and float buffers of ``network``; all are checked before any is written.
 
     Args:
         network: the network to fill.
@@ -64,7 +64,9 @@ def load_renamed(network: nn.Module, renamed: Mapping[str, Tensor], *, allow_mis
         ValueError: for names the network lacks, parameters left without a tensor, or differing shapes.
     """
     targets: dict[str, Tensor] = dict(network.named_parameters())
-    targets.update((n, b) for n, b in network.named_buffers() if n in network.state_dict())
+    kept = network.state_dict()
+    # integer buffers are counters of batch norms, which change no output
+    targets.update((n, b) for n, b in network.named_buffers() if n in kept and b.is_floating_point())
     surplus = sorted(set(renamed) - set(targets))
     missing = sorted(n for n in set(targets) - set(renamed) if not re.fullmatch(allow_missing, n))
     shapes = [

@@ -62,6 +62,16 @@ def test_weights_of_another_shape_raise_and_nothing_is_written(change, message):
     assert all(torch.equal(p, b) for p, b in zip(target.parameters(), before, strict=True))
 
 
+def test_counters_of_batch_norms_may_be_absent_but_running_statistics_may_not():
+    norm = nn.BatchNorm1d(2)
+    floats = {n: torch.full_like(t, 3.0) for n, t in norm.state_dict().items() if t.is_floating_point()}
+    load_renamed(norm, floats)
+    assert norm.running_var.tolist() == [3, 3]
+    del floats["running_var"]
+    with pytest.raises(ValueError, match="the weights lack running_var"):
+        load_renamed(norm, floats)
+
+
 def test_swin_unetr_rules_keep_the_same_tokens_together_in_every_merging_order():
     """Row-major ranks written into a merged map must come out sorted, whatever order the source used."""
     for dimensions, merging, order in ((2, "merging", [0, 2, 1, 3]), (3, "merging", [0, 4, 2, 1, 6, 5, 3, 7])):
