@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nnunet_reca.blocks import DualAttentionHead, HybridResNet, VitEncoder, conv_norm_relu, initialize_weights
+from nnunet_reca.blocks.checks import check_deep_supervision, check_leading_stride, check_sides
 
 
 class HybridEncoder(nn.Module):
@@ -222,8 +223,7 @@ class DATransUNet(nn.Module):
         n_skip = n - 1 if n_skip is None else n_skip
         skip_attention = [i < n - 2 for i in range(n_skip)] if skip_attention is None else skip_attention
         _check_arguments(strides, grid_size, resnet_layers, decoder_channels, n_skip, skip_attention)
-        if deep_supervision and not auxiliary_heads:
-            raise ValueError("deep_supervision=True needs heads at the coarser scales; use auxiliary_heads=True")
+        check_deep_supervision(deep_supervision, auxiliary_heads)
         self.total_stride = tuple(math.prod(s) for s in zip(*poolings, strict=True))
         self.repeat_single_channel = repeat_single_channel
         image_channels = 3 if repeat_single_channel and input_channels == 1 else input_channels
@@ -253,11 +253,7 @@ class DATransUNet(nn.Module):
     initialize = staticmethod(initialize_weights)
 
     def forward(self, x: Tensor) -> Tensor | list[Tensor]:
-        if any(s % t for s, t in zip(x.shape[2:], self.total_stride, strict=True)):
-            raise ValueError(
-                f"expected sides that are multiples of {self.total_stride}, got {tuple(x.shape[2:])}; "
-                "pad or crop the input"
-            )
+        check_sides(x, self.total_stride)
         if self.repeat_single_channel and x.shape[1] == 1:
             x = x.expand(-1, 3, -1, -1)
         return self.decoder(self.encoder(x))
@@ -282,8 +278,7 @@ def _check_arguments(
             f"expected strides of 2 to 4 poolings after the leading 1, got {n} in {[list(s) for s in strides]}; "
             "DATransUNet needs a plan with at least two poolings, and deeper ones are cut to four"
         )
-    if any(s != 1 for s in strides[0]):
-        raise ValueError(f"expected leading strides of 1 (full resolution), got {list(strides[0])}")
+    check_leading_stride(strides)
     if len(grid_size) != 2 or any(g < 1 for g in grid_size):
         raise ValueError(
             f"expected two positive sides as grid_size, got {list(grid_size)}; use the patch size over the total stride"

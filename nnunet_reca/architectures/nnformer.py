@@ -33,6 +33,7 @@ from nnunet_reca.blocks import (
     initialize_weights,
     transposed_conv,
 )
+from nnunet_reca.blocks.checks import check_deep_supervision, check_leading_stride, check_sides
 from nnunet_reca.blocks.stage import CarryAlignment
 from nnunet_reca.ops.relative_position import IndexScheme
 
@@ -213,8 +214,7 @@ class NnFormer(nn.Module):
         super().__init__()
         _check_strides(strides, patch_embed_strides)
         _check_stages(len(strides), embed_dim, depths, num_heads, window_sizes, shift_sizes)
-        if deep_supervision and not auxiliary_heads:
-            raise ValueError("deep_supervision=True needs heads at the coarser scales; use auxiliary_heads=True")
+        check_deep_supervision(deep_supervision, auxiliary_heads)
         windows = _windows_and_shifts(window_sizes, shift_sizes, len(strides[0]))
         if index_scheme == "nnformer" and any(len(window) != 3 or len(set(window)) > 1 for window, _ in windows):
             raise ValueError(
@@ -250,11 +250,7 @@ class NnFormer(nn.Module):
     initialize = staticmethod(initialize_weights)
 
     def forward(self, x: Tensor) -> Tensor | list[Tensor]:
-        if any(s % t for s, t in zip(x.shape[2:], self.total_stride, strict=True)):
-            raise ValueError(
-                f"expected sides that are multiples of {self.total_stride}, got {tuple(x.shape[2:])}; "
-                "pad or crop the input"
-            )
+        check_sides(x, self.total_stride)
         return self.decoder(self.encoder(x))
 
 
@@ -287,8 +283,7 @@ def _check_strides(strides: Sequence[Sequence[int]], patch_embed_strides: Sequen
             f"expected strides of at least two stages, got {[list(s) for s in strides]}; "
             "give a leading 1 and one stride for each merge: nnFormer needs a plan with at least three poolings"
         )
-    if any(s != 1 for s in strides[0]):
-        raise ValueError(f"expected leading strides of 1 (full resolution), got {list(strides[0])}")
+    check_leading_stride(strides)
     if len(patch_embed_strides) != 2:
         raise ValueError(
             f"expected 2 patch_embed_strides, the plan's first two, got {[list(s) for s in patch_embed_strides]}"

@@ -20,7 +20,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nnunet_reca.blocks import PatchEmbed, PatchExpand, PatchMerging, SwinStage, channels_first, initialize_weights
+from nnunet_reca.blocks import (
+    PatchEmbed,
+    PatchExpand,
+    PatchMerging,
+    SwinStage,
+    channels_first,
+    drop_path_rates,
+    initialize_weights,
+)
+from nnunet_reca.blocks.checks import check_deep_supervision, check_leading_stride, check_sides
+from nnunet_reca.blocks.stage import CarryAlignment
 
 
 class SwinUnetEncoder(nn.Module):
@@ -114,6 +124,7 @@ class SwinUnet(nn.Module):
         mlp_ratio: hidden width of the MLPs over the channels.
         drop_path_rate: of the last block, rising linearly from 0; decoder stages take their encoder stage's rates.
         recurrent: Recurrent-Attention in the encoder; False is its self-attention twin.
+        carry_alignment: "window" as published, or "spatial", see :class:`nnunet_reca.blocks.SwinStage`.
         deep_supervision: initial value of ``decoder.deep_supervision``.
         auxiliary_heads: build the heads of the coarser scales; deep supervision needs them.
 
@@ -134,18 +145,17 @@ class SwinUnet(nn.Module):
         mlp_ratio: float = 4.0,
         drop_path_rate: float = 0.1,
         recurrent: bool = True,
+        carry_alignment: CarryAlignment = "window",
         deep_supervision: bool = False,
         auxiliary_heads: bool = True,
     ) -> None:
         super().__init__()
         _check_arguments(strides, embed_dim, depths, num_heads, window_sizes)
-        if deep_supervision and not auxiliary_heads:
-            raise ValueError("deep_supervision=True needs heads at the coarser scales; use auxiliary_heads=True")
+        check_deep_supervision(deep_supervision, auxiliary_heads)
         poolings, dimensions = strides[1:], len(strides[0])
         self.total_stride = tuple(math.prod(s) for s in zip(*poolings, strict=True))
         windows = [[w] * dimensions if isinstance(w, int) else w for w in window_sizes]
-        rates = iter(drop_path_rate * block / max(1, sum(depths) - 1) for block in range(sum(depths)))
-        drop_paths = [[next(rates) for _ in range(depth)] for depth in depths]
+        drop_paths = drop_path_rates(drop_path_rate, depths)
 
         def stages(count: int, recurrent: bool) -> list[SwinStage]:
             return [
@@ -157,6 +167,7 @@ class SwinUnet(nn.Module):
                     mlp_ratio=mlp_ratio,
                     drop_path=drop_paths[i],
                     recurrent=recurrent,
+                    carry_alignment=carry_alignment,
                 )
                 for i in range(count)
             ]
@@ -176,11 +187,7 @@ class SwinUnet(nn.Module):
     initialize = staticmethod(initialize_weights)
 
     def forward(self, x: Tensor) -> Tensor | list[Tensor]:
-        if any(s % t for s, t in zip(x.shape[2:], self.total_stride, strict=True)):
-            raise ValueError(
-                f"expected sides that are multiples of {self.total_stride}, got {tuple(x.shape[2:])}; "
-                "pad or crop the input"
-            )
+        check_sides(x, self.total_stride)
         return self.decoder(self.encoder(x))
 
 
@@ -197,8 +204,7 @@ def _check_arguments(
             f"expected strides of a patch embedding and at least one merge after the leading 1, got "
             f"{[list(s) for s in strides]}; Swin-Unet needs a plan with at least three poolings"
         )
-    if any(s != 1 for s in strides[0]):
-        raise ValueError(f"expected leading strides of 1 (full resolution), got {list(strides[0])}")
+    check_leading_stride(strides)
     if embed_dim < 1:
         raise ValueError(f"expected embed_dim of at least 1, got {embed_dim}; the published network has 96")
     for name, value in (("depths", depths), ("num_heads", num_heads), ("window_sizes", window_sizes)):

@@ -31,6 +31,7 @@ from nnunet_reca.blocks import (
     segmentation_head,
     transposed_conv,
 )
+from nnunet_reca.blocks.checks import check_deep_supervision, check_leading_stride, check_sides
 from nnunet_reca.blocks.stage import CarryAlignment
 from nnunet_reca.ops.relative_position import IndexScheme
 
@@ -205,8 +206,7 @@ class SwinUNETR(nn.Module):
     ) -> None:
         super().__init__()
         _check_arguments(strides, feature_size, depths, num_heads, window_sizes, kernel_sizes)
-        if deep_supervision and not auxiliary_heads:
-            raise ValueError("deep_supervision=True needs heads at the coarser scales; use auxiliary_heads=True")
+        check_deep_supervision(deep_supervision, auxiliary_heads)
         poolings, dimensions = strides[1:], len(strides[0])
         self.total_stride = tuple(math.prod(s) for s in zip(*poolings, strict=True))
         self.encoder = SwinEncoder(
@@ -237,11 +237,7 @@ class SwinUNETR(nn.Module):
     initialize = staticmethod(initialize_weights)
 
     def forward(self, x: Tensor) -> Tensor | list[Tensor]:
-        if any(s % t for s, t in zip(x.shape[2:], self.total_stride, strict=True)):
-            raise ValueError(
-                f"expected sides that are multiples of {self.total_stride}, got {tuple(x.shape[2:])}; "
-                "pad or crop the input"
-            )
+        check_sides(x, self.total_stride)
         return self.decoder(x, self.encoder(x))
 
 
@@ -259,8 +255,7 @@ def _check_arguments(
             f"expected strides of 2 to 5 poolings after the leading 1, got {n} in {[list(s) for s in strides]}; "
             "SwinUNETR needs a plan with at least two poolings, and deeper ones are cut to five"
         )
-    if any(s != 1 for s in strides[0]):
-        raise ValueError(f"expected leading strides of 1 (full resolution), got {list(strides[0])}")
+    check_leading_stride(strides)
     if feature_size <= 0 or feature_size % 12:
         below = max(12, feature_size // 12 * 12)
         raise ValueError(

@@ -5,17 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from nnunet_reca.blocks.checks import check_heads
 from nnunet_reca.ops import bias_table_rows, relative_position_index, split_heads, window_recurrent_attention
 from nnunet_reca.ops.relative_position import IndexScheme
-
-
-def check_heads(dim: int, num_heads: int) -> None:
-    """Raise a ValueError unless ``num_heads`` divides ``dim``."""
-    if num_heads < 1 or dim % num_heads:
-        raise ValueError(
-            f"expected a number of heads that divides the {dim} channels, got {num_heads}; "
-            "change num_heads or the channel width"
-        )
 
 
 class RelativePositionBias(nn.Module):

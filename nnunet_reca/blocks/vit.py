@@ -3,7 +3,7 @@
 from timm.layers import Mlp
 from torch import Tensor, nn
 
-from nnunet_reca.blocks.attention import check_heads
+from nnunet_reca.blocks.checks import check_heads
 from nnunet_reca.ops import recurrent_attention, split_heads
 
 

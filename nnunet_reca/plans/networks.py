@@ -34,6 +34,32 @@ def nnformer_arguments(geometry: Geometry, preset: Preset) -> dict[str, Any]:
     }
 
 
+def swin_unet_arguments(geometry: Geometry, preset: Preset) -> dict[str, Any]:
+    """Arguments of :class:`nnunet_reca.architectures.SwinUnet`: patches of s_1 s_2, stages merge by s_3 and on."""
+    maps = geometry.map_sizes()[2:]
+    patch = [a * b for a, b in zip(*geometry.strides[1:3], strict=True)]
+    return {
+        "strides": [list(geometry.strides[0]), patch, *(list(s) for s in geometry.strides[3:])],
+        "embed_dim": preset["embed_dim"],
+        **_stage_arguments(preset, len(maps)),
+        "window_sizes": [window_size(m, w) for m, w in zip(maps, preset["windows"], strict=False)],
+    }
+
+
+def da_transunet_arguments(geometry: Geometry, preset: Preset) -> dict[str, Any]:
+    """Arguments of :class:`nnunet_reca.architectures.DATransUNet`: all strides in the ResNet, the ViT behind it.
+
+    Shallower plans keep the finest levels of the ResNet and the decoder.
+    """
+    return {
+        **preset,
+        "strides": [list(s) for s in geometry.strides],
+        "grid_size": list(geometry.map_sizes()[-1]),
+        "resnet_layers": preset["resnet_layers"][: geometry.poolings - 1],
+        "decoder_channels": preset["decoder_channels"][-geometry.poolings :],
+    }
+
+
 def _stage_arguments(preset: Preset, stages: int) -> dict[str, Any]:
     return {name: preset[name][:stages] for name in ("depths", "num_heads")}
 
@@ -86,4 +112,12 @@ class Network:
 NETWORKS: dict[str, Network] = {
     "SwinUNETR": Network("nnunet_reca.architectures.swin_unetr.SwinUNETR", swin_unetr_arguments, (2, 5)),
     "NnFormer": Network("nnunet_reca.architectures.nnformer.NnFormer", nnformer_arguments, (3, 5)),
+    "SwinUnet": Network("nnunet_reca.architectures.swin_unet.SwinUnet", swin_unet_arguments, (3, 5)),
+    "DATransUnet": Network(
+        "nnunet_reca.architectures.da_transunet.DATransUNet",
+        da_transunet_arguments,
+        (2, 4),
+        dimensions=(2,),
+        windowed=False,
+    ),
 }

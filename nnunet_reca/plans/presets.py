@@ -31,9 +31,27 @@ SWIN_UNET_BASE: dict[str, Any] = {
 }
 SWIN_UNET_TINY: dict[str, Any] = {**SWIN_UNET_BASE, "embed_dim": 48, "depths": [2, 2, 2, 2]}
 
-#: Sun et al. 2023, R50-ViT-B/16; the RecA paper trains the same size.
-DA_TRANSUNET_BASE: dict[str, Any] = {}
-DA_TRANSUNET_TINY: dict[str, Any] = {}
+#: Sun et al. 2024, R50-ViT-B/16; the RecA paper trains the same size.
+DA_TRANSUNET_BASE: dict[str, Any] = {
+    "hidden_size": 768,
+    "num_layers": 12,
+    "num_heads": 12,
+    "mlp_dim": 3072,
+    "resnet_layers": [3, 4, 9],
+    "resnet_width": 64,
+    "bottleneck_channels": 512,
+    "decoder_channels": [256, 128, 64, 16],
+}
+DA_TRANSUNET_TINY: dict[str, Any] = {
+    "hidden_size": 192,
+    "num_layers": 4,
+    "num_heads": 3,
+    "mlp_dim": 384,
+    "resnet_layers": [1, 1, 1],
+    "resnet_width": 32,
+    "bottleneck_channels": 128,
+    "decoder_channels": [128, 64, 32, 16],
+}
 
 PRESETS: dict[tuple[str, str], dict[str, Any]] = {
     ("SwinUNETR", "base"): SWIN_UNETR_BASE,

@@ -5,7 +5,12 @@ from dataclasses import dataclass
 
 PREFIX = "nnUNetTrainer"
 #: network -> module of its trainers
-NETWORKS = {"SwinUNETR": "swin_unetr", "NnFormer": "nnformer"}
+NETWORKS = {
+    "SwinUNETR": "swin_unetr",
+    "NnFormer": "nnformer",
+    "SwinUnet": "swin_unet",
+    "DATransUnet": "da_transunet",
+}
 #: networks whose carry passes from window to window, which ``_spatial`` aligns
 WINDOWED = {"SwinUNETR", "NnFormer", "SwinUnet"}
 GRAMMAR = f"{PREFIX}<{'|'.join(NETWORKS)}>[Reca][_tiny][_spatial][_<N>epochs]"
