@@ -49,7 +49,7 @@ class ChannelAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, dim, *S) -> (B, dim, *S)."""
         # sums over all positions overflow float16
-        with torch.autocast(x.device.type, enabled=False):
+        with torch.autocast("cpu" if x.is_meta else x.device.type, enabled=False):
             channels = x.flatten(2).to(torch.promote_types(x.dtype, torch.float32))
             weights = torch.softmax(-(channels @ channels.mT), dim=-1)
             out = (weights @ channels).to(x.dtype)

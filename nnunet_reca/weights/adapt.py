@@ -2,7 +2,9 @@
 
 import itertools
 import math
+import re
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +13,11 @@ from torch.nn import functional as F
 from nnunet_reca.blocks import PatchMerging
 from nnunet_reca.blocks.attention import RelativePositionBias
 
+#: the convolutions that see the image itself
+_IMAGE_CONVOLUTIONS = (
+    r"encoder\.(patch_embed\.(proj|convs\.0)|resnet\.root\.0)\.weight"
+    r"|decoder\.stem\.(conv1|skip\.0)\.conv\.weight"
+)
 _LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 
@@ -20,7 +27,9 @@ def adapt(name: str, tensor: Tensor, network: nn.Module) -> tuple[Tensor, str] |
     Returns:
         The fitted tensor and what was done, or None if there is no sound way.
     """
-    target = network.get_parameter(name)
+    target = dict(network.named_parameters()).get(name)
+    if target is None:
+        return None
     owner_name = name.rpartition(".")[0]
     owner, parent = network.get_submodule(owner_name), network.get_submodule(owner_name.rpartition(".")[0])
     fitted: Tensor | None = None
@@ -29,12 +38,13 @@ def adapt(name: str, tensor: Tensor, network: nn.Module) -> tuple[Tensor, str] |
         fitted, note = resize_bias_table(tensor, owner.window_size), f"bias table for window {owner.window_size}"
     elif isinstance(parent, PatchMerging):
         fitted, note = fold_sublattices(tensor, parent.stride), f"merging folded to stride {parent.stride}"
-    elif name.endswith("position_embedding") and tensor.ndim == target.ndim == 3:
-        fitted, note = resize_position_embedding(tensor, target.shape), "position embedding interpolated"
+    elif name.endswith("position_embedding") and tensor.ndim == 3:
+        grid = cast(tuple[int, ...], owner.grid_size)
+        fitted, note = resize_position_embedding(tensor, grid), f"position embedding for {tuple(grid)} tokens"
     elif name.endswith("weight") and tensor.ndim == target.ndim > 2:
         transposed = isinstance(owner, nn.ConvTranspose2d | nn.ConvTranspose3d)
         fitted = resize_kernel(tensor, target.shape[2:], mean=transposed)
-        if fitted.shape[0] == target.shape[0] and not transposed:
+        if re.fullmatch(_IMAGE_CONVOLUTIONS, name):
             fitted = match_input_channels(fitted, target.shape[1])
         note = f"convolution {list(tensor.shape[1:])} -> {list(target.shape[1:])}"
     return (fitted, note) if fitted is not None and fitted.shape == target.shape else None
@@ -54,16 +64,21 @@ def match_input_channels(weight: Tensor, channels: int) -> Tensor:
 
 
 def resize_kernel(weight: Tensor, kernel: Sequence[int], *, mean: bool) -> Tensor:
-    """Collapse kernel axes that became 1: the sum acts alike on an input that is constant there.
+    """Kernel with fewer or more taps per axis, by whole factors.
+
+    Fewer taps sum their neighbours, more share them out, so that the response to a constant stays the same.
 
     Args:
         weight: (C_out, C_in, *kernel).
-        kernel: wanted kernel; other changes than to 1 are left to the caller's shape check.
-        mean: average instead, for transposed convolutions, whose taps write different voxels.
+        kernel: wanted kernel; an axis that is no whole multiple is left alone.
+        mean: for transposed convolutions, whose taps write different voxels: average, and repeat.
     """
     for axis, (old, new) in enumerate(zip(weight.shape[2:], kernel, strict=True), start=2):
-        if new == 1 and old > 1:
-            weight = weight.mean(axis, keepdim=True) if mean else weight.sum(axis, keepdim=True)
+        if old != new and old % new == 0:
+            groups = weight.unflatten(axis, (new, old // new))
+            weight = groups.mean(axis + 1) if mean else groups.sum(axis + 1)
+        elif old != new and new % old == 0:
+            weight = weight.repeat_interleave(new // old, axis) / (1 if mean else new // old)
     return weight
 
 
@@ -111,17 +126,15 @@ def resize_bias_table(table: Tensor, window: Sequence[int]) -> Tensor | None:
     return grid.flatten(2)[0].T.contiguous()
 
 
-def resize_position_embedding(embedding: Tensor, shape: Sequence[int], grid: Sequence[int] | None = None) -> Tensor:
-    """Position embedding for another square or given grid of tokens, bicubic.
+def resize_position_embedding(embedding: Tensor, grid: Sequence[int]) -> Tensor | None:
+    """Position embedding of a square grid of tokens for another grid, bicubic.
 
     Args:
-        embedding: (1, N, C) of a square grid.
-        shape: wanted (1, M, C).
-        grid: wanted token grid with M cells; default square.
+        embedding: (1, N, C).
+        grid: wanted tokens per axis.
     """
-    old = math.isqrt(embedding.shape[1])
-    new = [math.isqrt(shape[1])] * 2 if grid is None else list(grid)
-    if old * old != embedding.shape[1] or math.prod(new) != shape[1]:
-        return embedding
-    cells = embedding.transpose(1, 2).unflatten(2, (old, old))
-    return F.interpolate(cells, new, mode="bicubic", align_corners=False).flatten(2).transpose(1, 2)
+    side = math.isqrt(embedding.shape[1])
+    if side * side != embedding.shape[1]:
+        return None
+    cells = embedding.transpose(1, 2).unflatten(2, (side, side))
+    return F.interpolate(cells, list(grid), mode="bicubic", align_corners=False).flatten(2).transpose(1, 2)

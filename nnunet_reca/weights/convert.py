@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from nnunet_reca.weights.adapt import adapt
-from nnunet_reca.weights.rename import Rule, rename
+from nnunet_reca.weights.rename import Rule, fillable, rename
 
 #: their shape depends on the classes, and nnU-Net trains them anew with -pretrained_weights
 _HEADS = r"decoder\.seg_layers\..*"
@@ -25,6 +25,7 @@ class Layout:
         rules: rename table for the given tensors and target network.
         absent: regular expression for parameters that the source does not have.
         depth_dependent: regular expression for parameters whose width depends on the network's depth.
+        complete: changes the renamed tensors as a whole, given the target network.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Layout:
     rules: Callable[[Mapping[str, Tensor], nn.Module], list[Rule]]
     absent: str = r"$^"
     depth_dependent: str = r"$^"
+    complete: Callable[[dict[str, Tensor], nn.Module], dict[str, Tensor]] = lambda renamed, network: renamed
 
 
 @dataclass
@@ -91,8 +93,8 @@ def convert(
         ValueError: for an unknown layout or name, a shape that cannot be adapted, or parameters without a source.
     """
     layout = find_layout(source, network, layouts)
-    renamed = rename(source, layout.rules(source, network))
-    targets = {**dict(network.named_parameters()), **_persistent_buffers(network)}
+    renamed = layout.complete(rename(source, layout.rules(source, network)), network)
+    targets = fillable(network)
     report, values, problems = Report(layout.name), {}, []
     for name, tensor in renamed.items():
         if re.fullmatch(_HEADS, name):
@@ -123,11 +125,6 @@ def convert(
         for name, value in values.items():
             targets[name].copy_(value)
     return network.state_dict(), report
-
-
-def _persistent_buffers(network: nn.Module) -> dict[str, Tensor]:
-    kept = network.state_dict()
-    return {n: b for n, b in network.named_buffers() if n in kept}
 
 
 def _beyond_depth(name: str, network: nn.Module) -> bool:

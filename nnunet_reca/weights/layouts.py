@@ -1,15 +1,26 @@
 """All published layouts that :func:`nnunet_reca.weights.convert.convert` recognises."""
 
+import re
 from collections.abc import Collection, Mapping
 
 from torch import Tensor, nn
 
 from nnunet_reca.weights.convert import Layout
+from nnunet_reca.weights.da_transunet import da_transunet_rules
+from nnunet_reca.weights.imagenet import count_from_zero, google_vit_rules, mirror_decoder, swin_transformer_rules
 from nnunet_reca.weights.nnformer import nnformer_rules
 from nnunet_reca.weights.rename import Rule
+from nnunet_reca.weights.swin_unet import swin_unet_rules
 from nnunet_reca.weights.swin_unetr import Merging, swin_encoder_rules, swin_unetr_rules
 
 _DECODER = r"decoder\..*"
+_ATTENTION_HEAD = r"encoder\.attention\..*"
+#: where the transformer of a shallower network meets its ResNet and its decoder
+_VIT_JOINT = r"encoder\.patch_embed\..*|decoder\.blocks\.0\.refine\.0\..*"
+_GOOGLE_EMBEDDING = [
+    Rule("embedding/kernel", "encoder.patch_embed.weight", lambda t: t.permute(3, 2, 0, 1)),
+    Rule("embedding/bias", "encoder.patch_embed.bias"),
+]
 
 
 def known_layouts(merging: Merging = "merging") -> list[Layout]:
@@ -50,6 +61,46 @@ def known_layouts(merging: Merging = "merging") -> list[Layout]:
             lambda names: _any(names, "model_down.patch_embed."),
             lambda source, network: nnformer_rules(exact_tables=True),
         ),
+        Layout(
+            "Swin-Unet",
+            "SwinUnet",
+            lambda names: _any(names, "layers_up.") and _any(names, "concat_back_dim."),
+            lambda source, network: swin_unet_rules(),
+            depth_dependent=r"encoder\.norm\..*",
+        ),
+        Layout(
+            "Swin Transformer (ImageNet)",
+            "SwinUnet",
+            lambda names: "layers.0.blocks.0.norm1.weight" in names or "features.1.0.norm1.weight" in names,
+            lambda source, network: swin_transformer_rules(source),
+            absent=r"decoder\.(?!stages\.).*",
+            depth_dependent=r"encoder\.norm\..*",
+            complete=lambda renamed, network: mirror_decoder(renamed),
+        ),
+        Layout(
+            "DA-TransUNet",
+            "DATransUNet",
+            lambda names: _any(names, "transformer.embeddings.hybrid_model."),
+            lambda source, network: da_transunet_rules(_resnet_layers(source), [True, True, False]),
+            depth_dependent=_VIT_JOINT,
+            complete=_shift_decoder,
+        ),
+        Layout(
+            "R50+ViT (Google .npz)",
+            "DATransUNet",
+            lambda names: "conv_root/kernel" in names and _any(names, "Transformer/"),
+            lambda source, network: [*_GOOGLE_EMBEDDING, *google_vit_rules()],
+            absent=rf"{_DECODER}|{_ATTENTION_HEAD}",
+            depth_dependent=_VIT_JOINT,
+            complete=lambda renamed, network: count_from_zero(renamed),
+        ),
+        Layout(
+            "ViT (Google .npz)",
+            "DATransUNet",
+            lambda names: _any(names, "Transformer/encoderblock_0/"),
+            lambda source, network: [Rule(r"embedding/.+", None), *google_vit_rules()],
+            absent=rf"{_DECODER}|{_ATTENTION_HEAD}|encoder\.(resnet|patch_embed)\..*",
+        ),
     ]
 
 
@@ -57,6 +108,25 @@ def known_layouts(merging: Merging = "merging") -> list[Layout]:
 _PRETEXT = (
     r"(?:encoder\.)?(?:rotation_head|contrastive_head|conv|convTrans3d|norm|mask_token|decoder|projector)(?:\..*)?"
 )
+
+
+def _resnet_layers(source: Mapping[str, Tensor]) -> list[int]:
+    """Units of each stage of the published ResNet."""
+    units = [re.search(r"body\.block(\d)\.unit(\d+)\.conv1\.", name) for name in source]
+    stages = [int(m[1]) for m in units if m]
+    return [stages.count(stage) for stage in sorted(set(stages))]
+
+
+def _shift_decoder(renamed: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
+    """Number the decoder's blocks, coarsest first, for a network of fewer poolings; drop those it does not have."""
+    missing = 4 - len(network.decoder.blocks)  # type: ignore[arg-type, union-attr]
+    shifted = {}
+    for name, tensor in renamed.items():
+        match = re.match(r"decoder\.blocks\.(\d)\.", name)
+        index = int(match[1]) - missing if match else 0
+        if index >= 0:
+            shifted[re.sub(r"^decoder\.blocks\.\d", f"decoder.blocks.{index}", name)] = tensor
+    return shifted
 
 
 def _dimensions(network: nn.Module) -> int:

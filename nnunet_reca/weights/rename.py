@@ -52,23 +52,26 @@ def rename(source: Mapping[str, Tensor], rules: Sequence[Rule]) -> dict[str, Ten
     return {t: _stack([p for p in slots if p is not None]) for t, slots in parts.items()}
 
 
-def load_renamed(network: nn.Module, renamed: Mapping[str, Tensor], *, allow_missing: str = "$^") -> None:
+def fillable(network: nn.Module) -> dict[str, Tensor]:
+    """Parameters and float buffers of the state dict; integer buffers count a norm's batches and change no output."""
+    kept = network.state_dict()
+    buffers = {n: b for n, b in network.named_buffers() if n in kept and b.is_floating_point()}
+    return {**dict(network.named_parameters()), **buffers}
+
+
+def load_renamed(network: nn.Module, renamed: Mapping[str, Tensor]) -> None:
     """Copy renamed tensors into the parameters and float buffers of ``network``; all are checked before any is written.
 
     Args:
         network: the network to fill.
         renamed: our names -> tensors, as :func:`rename` returns them.
-        allow_missing: regular expression for parameters that may be absent.
 
     Raises:
         ValueError: for names the network lacks, parameters left without a tensor, or differing shapes.
     """
-    targets: dict[str, Tensor] = dict(network.named_parameters())
-    kept = network.state_dict()
-    # integer buffers are counters of batch norms, which change no output
-    targets.update((n, b) for n, b in network.named_buffers() if n in kept and b.is_floating_point())
+    targets = fillable(network)
     surplus = sorted(set(renamed) - set(targets))
-    missing = sorted(n for n in set(targets) - set(renamed) if not re.fullmatch(allow_missing, n))
+    missing = sorted(set(targets) - set(renamed))
     shapes = [
         f"{n}: expected {tuple(targets[n].shape)}, got {tuple(t.shape)}"
         for n, t in renamed.items()

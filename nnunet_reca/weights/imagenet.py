@@ -1,0 +1,135 @@
+"""ImageNet weights: Swin Transformers (Microsoft, timm, torchvision) and Google's ViT and hybrid ViT ``.npz`` files."""
+
+import functools
+import re
+from collections.abc import Collection
+
+from torch import Tensor
+
+from nnunet_reca.weights.rename import Rule, reorder_sublattices
+
+#: (0,0), (1,0), (0,1), (1,1) in every published Swin Transformer, as row-major ranks
+_reorder = functools.partial(reorder_sublattices, order=(0, 2, 1, 3))
+
+_WB = "(weight|bias)"
+
+
+def swin_transformer_rules(names: Collection[str]) -> list[Rule]:
+    """Rename table, Swin Transformer -> the encoder of :class:`nnunet_reca.architectures.SwinUnet`.
+
+    Three layouts: Microsoft's, where a stage ends with its merging, also of old timm; timm's, where a stage begins with
+    it; torchvision's numbered ``features``.
+    """
+    if any(name.startswith("features.0.") for name in names):
+        return _torchvision_rules()
+    begins = not any(name.startswith("layers.0.downsample.") for name in names)
+    merging = [
+        Rule(rf"layers\.{i + begins}\.downsample\.(.+)", f"encoder.downsamples.{i}." + "{0}", _reorder)
+        for i in range(3)
+    ]
+    return [
+        Rule(r".*\.(?:relative_position_index|attn_mask)|head\..+", None),
+        Rule(rf"patch_embed\.proj\.{_WB}", "encoder.patch_embed.proj.{0}"),
+        Rule(rf"patch_embed\.norm\.{_WB}", "encoder.embed_norm.{0}"),
+        Rule(r"layers\.(\d)\.(blocks\..+)", "encoder.stages.{0}.{1}"),
+        *merging,
+        Rule(rf"norm\.{_WB}", "encoder.norm.{0}"),
+    ]
+
+
+def _torchvision_rules() -> list[Rule]:
+    rules = [
+        Rule(r".*\.relative_position_index|head\..+", None),
+        Rule(rf"features\.0\.0\.{_WB}", "encoder.patch_embed.proj.{0}"),
+        Rule(rf"features\.0\.2\.{_WB}", "encoder.embed_norm.{0}"),
+        Rule(rf"norm\.{_WB}", "encoder.norm.{0}"),
+    ]
+    for stage in range(4):
+        source, target = rf"features\.{2 * stage + 1}\.(\d+)\.", f"encoder.stages.{stage}.blocks." + "{0}."
+        rules += [
+            Rule(rf"{source}mlp\.0\.{_WB}", target + "mlp.fc1.{1}"),
+            Rule(rf"{source}mlp\.3\.{_WB}", target + "mlp.fc2.{1}"),
+            Rule(rf"{source}((?:norm[12]|attn)\..+)", target + "{1}"),
+            Rule(rf"features\.{2 * stage + 2}\.(.+)", f"encoder.downsamples.{stage}." + "{0}", _reorder),
+        ]
+    return rules
+
+
+def mirror_decoder(renamed: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Start the decoder's blocks as copies of the encoder's blocks of the same stage, as Swin-Unet does."""
+    mirrored = {
+        re.sub(r"^encoder\.stages\.", "decoder.stages.", name): tensor
+        for name, tensor in renamed.items()
+        if re.match(r"encoder\.stages\.[0-2]\.", name)
+    }
+    return {**renamed, **mirrored}
+
+
+def google_vit_rules() -> list[Rule]:
+    """Rename table, Google's ``.npz`` -> the encoder of :class:`nnunet_reca.architectures.DATransUNet`.
+
+    The class token and the classifier are dropped, and so is the patch embedding of a plain ViT, which has no
+    counterpart behind a ResNet.
+    """
+    layer, ours = r"Transformer/encoderblock_(\d+)/", "encoder.transformer.blocks.{0}."
+    attention = rf"{layer}MultiHeadDotProductAttention_1/"
+    rules = [Rule(r"cls|head/.+|pre_logits/.+", None)]
+    for i, name in enumerate(("query", "key", "value")):
+        rules += [
+            Rule(rf"{attention}{name}/kernel", ours + "attn.qkv.weight", _projection, part=(i, 3)),
+            Rule(rf"{attention}{name}/bias", ours + "attn.qkv.bias", Tensor.flatten, part=(i, 3)),
+        ]
+    rules += [
+        Rule(rf"{attention}out/kernel", ours + "attn.proj.weight", lambda t: t.flatten(0, -2).T),
+        Rule(rf"{attention}out/bias", ours + "attn.proj.bias"),
+    ]
+    for source, target in ((rf"{layer}LayerNorm_0", ours + "norm1"), (rf"{layer}LayerNorm_2", ours + "norm2")):
+        rules += _norm(source, target)
+    for i in range(2):
+        rules += [
+            Rule(rf"{layer}MlpBlock_3/Dense_{i}/kernel", f"{ours}mlp.fc{i + 1}.weight", Tensor.t),
+            Rule(rf"{layer}MlpBlock_3/Dense_{i}/bias", f"{ours}mlp.fc{i + 1}.bias"),
+        ]
+    return [
+        *rules,
+        *_norm("Transformer/encoder_norm", "encoder.transformer.norm"),
+        Rule("Transformer/posembed_input/pos_embedding", "encoder.position_embedding", lambda t: t[:, 1:]),
+        *_google_resnet_rules(),
+    ]
+
+
+def _google_resnet_rules() -> list[Rule]:
+    unit, ours = r"block(\d)/unit(\d+)/", "encoder.resnet.stages.{0}.{1}."
+    rules = [Rule("conv_root/kernel", "encoder.resnet.root.0.weight", _convolution)]
+    rules += _norm("gn_root", "encoder.resnet.root.1")
+    for i in range(3):
+        rules.append(Rule(rf"{unit}conv{i + 1}/kernel", f"{ours}residual.{3 * i}.weight", _convolution))
+        rules += _norm(rf"{unit}gn{i + 1}", f"{ours}residual.{3 * i + 1}")
+    rules.append(Rule(rf"{unit}conv_proj/kernel", ours + "shortcut.0.weight", _convolution))
+    return [*rules, *_norm(rf"{unit}gn_proj", ours + "shortcut.1")]
+
+
+def count_from_zero(renamed: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Google numbers the ResNet's stages and units from 1."""
+
+    def shifted(match: re.Match[str]) -> str:
+        return f"encoder.resnet.stages.{int(match[1]) - 1}.{int(match[2]) - 1}."
+
+    return {re.sub(r"^encoder\.resnet\.stages\.(\d+)\.(\d+)\.", shifted, n): t for n, t in renamed.items()}
+
+
+def _norm(source: str, target: str) -> list[Rule]:
+    return [
+        Rule(rf"{source}/scale", f"{target}.weight", Tensor.flatten),
+        Rule(rf"{source}/bias", f"{target}.bias", Tensor.flatten),
+    ]
+
+
+def _projection(kernel: Tensor) -> Tensor:
+    """(in, heads, head_dim) -> (heads * head_dim, in)."""
+    return kernel.flatten(1).T
+
+
+def _convolution(kernel: Tensor) -> Tensor:
+    """(H, W, in, out) -> (out, in, H, W)."""
+    return kernel.permute(3, 2, 0, 1)
