@@ -1,13 +1,16 @@
 import copy
 import json
 
+import numpy as np
 import pytest
 import torch
 from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from plan_factory import HIPPOCAMPUS_2D, HIPPOCAMPUS_3D, make_configuration, make_plans
 
+from nnunet_reca.blocks import SwinStage
 from nnunet_reca.plans import rewrite_plan
+from nnunet_reca.plans.networks import NETWORKS
 
 SWIN = {"network": "SwinUNETR", "size": "tiny", "recurrent": True}
 
@@ -128,3 +131,45 @@ def test_unknown_configuration_lists_the_plans_own():
 def test_circular_inheritance_raises():
     with pytest.raises(ValueError, match="without a circle"):
         rewrite_plan(make_plans(a={"inherits_from": "b"}, b={"inherits_from": "a"}), "a", **SWIN)
+
+
+PATCHES = {
+    "2d": make_configuration([56, 40], [[1, 1], [2, 2], [2, 2], [2, 2]]),
+    "2d_deep": make_configuration([320, 192], [[1, 1]] + [[2, 2]] * 5 + [[2, 1]]),
+    "2d_elongated": make_configuration([64, 256], [[1, 1], [1, 2], [2, 2], [2, 2], [2, 2]]),
+    "3d": HIPPOCAMPUS_3D,
+    "3d_anisotropic": make_configuration(
+        [10, 96, 128], [[1] * 3, [1, 2, 2], [1, 2, 2], [2, 2, 2], [1, 2, 2], [1, 2, 2]]
+    ),
+    "3d_lowres": make_configuration([96, 80, 112], [[1] * 3] + [[2] * 3] * 4),
+}
+
+
+@pytest.mark.parametrize("configuration", PATCHES)
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("size", ["tiny", "base"])
+def test_every_network_fits_every_plan(network, configuration, size):
+    """Output sizes, and nnU-Net's deep-supervision scales, without allocating memory."""
+    patch = PATCHES[configuration]["patch_size"]
+    if len(patch) not in NETWORKS[network].dimensions:
+        with pytest.raises(ValueError, match=f"expected a 2D configuration for {network}, got {configuration} .* 2d"):
+            rewrite_plan(make_plans(**PATCHES), configuration, network=network, size=size, recurrent=True)
+        return
+    plans = rewrite_plan(make_plans(**PATCHES), configuration, network=network, size=size, recurrent=True)
+    with torch.device("meta"):
+        model = build(plans, configuration, channels=2, classes=4, deep_supervision=True)
+        outputs = model(torch.empty(2, 2, *patch))
+    strides = PlansManager(plans).get_configuration(configuration).pool_op_kernel_sizes
+    scales = (1 / np.cumprod(np.vstack(strides), axis=0))[:-1]
+    expected = [(2, 4, *(round(side * f) for side, f in zip(patch, scale, strict=True))) for scale in scales]
+    assert [tuple(o.shape) for o in outputs] == expected
+
+
+def test_spatial_alignment_reaches_every_windowed_network():
+    for network, kind in NETWORKS.items():
+        plans = rewrite_plan(
+            make_plans(**PATCHES), "2d", network=network, size="tiny", recurrent=True, carry_alignment="spatial"
+        )
+        model = build(plans, "2d")
+        stages = [m for m in model.modules() if isinstance(m, SwinStage) and m.recurrent]
+        assert bool(stages) == kind.windowed and all(m.carry_alignment == "spatial" for m in stages)

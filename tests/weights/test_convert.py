@@ -68,6 +68,19 @@ def test_monai_swin_unetr_gives_the_same_output(dimensions, size, merging):
     }
 
 
+def test_old_merging_is_folded_for_a_network_that_merges_each_sublattice_once():
+    """Published columns are for offsets 000 100 010 001 101 010 001 111; the network's are in row-major order."""
+    source = monai_network(3)
+    network = our_network(3)
+    name = "downsample.reduction.weight"
+    columns = source.state_dict()[f"swinViT.layers1.0.{name}"].chunk(8, dim=1)
+    convert(source.state_dict(), network, known_layouts("duplicated"))
+    ours = network.encoder.downsamples[0].reduction.weight.chunk(8, dim=1)
+    for rank, parts in enumerate(([0], [3, 6], [2, 5], [], [1], [4], [], [7])):
+        expected = sum((columns[i] for i in parts), torch.zeros_like(columns[0]))
+        torch.testing.assert_close(ours[rank], expected)
+
+
 def self_supervised(source, prefix, fc_names=True):
     names = {"linear1": "fc1", "linear2": "fc2"} if fc_names else {}
     state = {}
