@@ -91,7 +91,8 @@ def main() -> None:
         (folder / name).mkdir(parents=True)
         os.environ[f"nnUNet_{name}"] = str(folder / name)
     marker.touch()
-    os.environ.setdefault("nnUNet_n_proc_DA", str(max(1, min(8, os.cpu_count() or 1))))
+    for name in ("nnUNet_n_proc_DA", "nnUNet_def_n_proc"):  # data augmentation and export workers
+        os.environ.setdefault(name, str(max(1, min(8, os.cpu_count() or 1))))
     data = folder / "raw" / EXAMPLE.name
     shutil.copytree(EXAMPLE, data)
     device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -33,7 +33,8 @@ class Workspace:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.environment = dict(os.environ, nnUNet_n_proc_DA="1", nnUNet_reca_iterations_per_epoch="2")
+        few = {"nnUNet_n_proc_DA": "1", "nnUNet_def_n_proc": "2", "nnUNet_reca_iterations_per_epoch": "2"}
+        self.environment = dict(os.environ, **few)
         self.environment.pop("nnUNet_extTrainer", None)
         for name in ("raw", "preprocessed", "results"):
             (folder / name).mkdir(parents=True)
