@@ -18,11 +18,31 @@ ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = [ROOT / "tests" / "golden", ROOT.parent / "shared" / "golden"]
 
 
-def golden_cases(prefix: str) -> list["GoldenCase"]:
-    """All cases whose name starts with ``prefix``; a case found twice is taken once."""
+#: published classes whose cases some test runs
+NETWORKS = {
+    "SwinUNETR": ["SwinUNETRRecA", "monai.networks.nets.SwinUNETR"],
+    "NnFormer": ["nnFormerRecA", "nnFormer"],
+    "SwinUnet": ["RecASwinTransformerSys_Encoder", "SwinTransformerSys"],
+    "DATransUNet": ["DA_Transformer_RecA", "DA_Transformer"],
+    "VitEncoder": ["Encoder"],
+}
+OPERATORS = {
+    "window": ["WindowAttention", "WindowRecurrentAttention"],
+    "cross": ["WindowAttention_kv"],
+    "sequential": ["Attention"],
+}
+
+
+def all_golden_cases() -> list["GoldenCase"]:
+    """Every case found; a case found twice is taken once."""
     folders = FOLDERS + [Path(p) for p in os.environ.get("RECA_GOLDEN_DIR", "").split(os.pathsep) if p]
-    found = {p.parent.name: p.parent for f in reversed(folders) for p in f.glob(f"{prefix}*/config.json")}
+    found = {p.parent.name: p.parent for f in reversed(folders) for p in f.glob("*/config.json")}
     return [GoldenCase(found[name]) for name in sorted(found)]
+
+
+def golden_cases(kind: str) -> list["GoldenCase"]:
+    """The cases of a key of :data:`NETWORKS` or :data:`OPERATORS`, told by their published class."""
+    return [case for case in all_golden_cases() if case.published_class in {**NETWORKS, **OPERATORS}[kind]]
 
 
 def uniform(seed: int, name: str, shape, low: float, high: float) -> np.ndarray:
@@ -37,6 +57,11 @@ class GoldenCase:
         self.name = folder.name
         self.config = json.loads((folder / "config.json").read_text())
         self.seed = self.config["seed"]
+
+        # some classes carry a remark behind their name
+        self.published_class = self.config["reference_class"].split(" ")[0]
+        file = self.config["reference_file"].split("/")[-1]
+        self.recurrent = "RecA" in file + self.published_class
 
     def __repr__(self) -> str:
         return self.name

@@ -90,10 +90,10 @@ def test_swin_transformer_adapts_to_one_channel_and_other_windows():
     assert not any(name.startswith("encoder.stages.3") for name in report.adapted)
 
 
-@pytest.mark.parametrize("case", golden_cases("swinunet_")[:2], ids=str)
+@pytest.mark.parametrize("case", golden_cases("SwinUnet")[:2], ids=str)
 def test_golden_swin_unet_checkpoints_convert_to_the_published_output(case, tmp_path):
     """In the wrapper's naming of the authors' training script, as torch saves it."""
-    arguments = swin_unet_arguments(case.config["constructor"], recurrent="RecA" in case.config["reference_class"])
+    arguments = swin_unet_arguments(case.config["constructor"], recurrent=case.recurrent)
     file = tmp_path / "epoch_149.pth"
     torch.save({f"swin_unet.{n}": t for n, t in case.state_dict().items()}, file)
     network = SwinUnet(**arguments).eval()
@@ -103,9 +103,9 @@ def test_golden_swin_unet_checkpoints_convert_to_the_published_output(case, tmp_
     torch.testing.assert_close(network(case.array("input")), case.array("output"), atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("case", golden_cases("datransunet_")[:2], ids=str)
+@pytest.mark.parametrize("case", golden_cases("DATransUNet")[:2], ids=str)
 def test_golden_da_transunet_checkpoints_convert_to_the_published_output(case):
-    arguments = da_transunet_arguments(case.config["constructor"], recurrent="RecA" in case.config["reference_class"])
+    arguments = da_transunet_arguments(case.config["constructor"], recurrent=case.recurrent)
     converted, expected = DATransUNet(**arguments).eval(), DATransUNet(**arguments).eval()
     rules = da_transunet_rules(arguments["resnet_layers"], arguments["skip_attention"])
     load_renamed(expected, rename(case.state_dict(), rules))

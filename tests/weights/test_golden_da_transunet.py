@@ -10,10 +10,9 @@ from nnunet_reca.weights import rename
 from nnunet_reca.weights.da_transunet import da_transunet_arguments, da_transunet_rules
 
 
-@pytest.mark.parametrize("case", golden_cases("datransunet_"), ids=str)
+@pytest.mark.parametrize("case", golden_cases("DATransUNet"), ids=str)
 def test_golden_outputs_and_gradients_equal_the_published_network(case):
-    recurrent = "RecA" in case.config["reference_class"]
-    arguments = da_transunet_arguments(case.config["constructor"], recurrent=recurrent)
+    arguments = da_transunet_arguments(case.config["constructor"], recurrent=case.recurrent)
     rules = da_transunet_rules(arguments["resnet_layers"], arguments["skip_attention"])
     check_network(case, DATransUNet(**arguments), rules)
 

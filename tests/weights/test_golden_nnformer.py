@@ -10,10 +10,9 @@ from nnunet_reca.weights import rename
 from nnunet_reca.weights.nnformer import nnformer_arguments, nnformer_rules
 
 
-@pytest.mark.parametrize("case", golden_cases("nnformer_"), ids=str)
+@pytest.mark.parametrize("case", golden_cases("NnFormer"), ids=str)
 def test_golden_outputs_and_gradients_equal_the_published_network(case):
-    recurrent = "RecA" in case.config["reference_class"]
-    arguments = nnformer_arguments(case.config["constructor"], recurrent=recurrent)
+    arguments = nnformer_arguments(case.config["constructor"], recurrent=case.recurrent)
     check_network(case, NnFormer(**arguments), nnformer_rules())
 
 

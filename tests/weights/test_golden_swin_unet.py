@@ -8,8 +8,7 @@ from nnunet_reca.architectures import SwinUnet
 from nnunet_reca.weights.swin_unet import swin_unet_arguments, swin_unet_rules
 
 
-@pytest.mark.parametrize("case", golden_cases("swinunet_"), ids=str)
+@pytest.mark.parametrize("case", golden_cases("SwinUnet"), ids=str)
 def test_golden_outputs_and_gradients_equal_the_published_network(case):
-    reca = "RecA" in case.config["reference_class"]
-    arguments = swin_unet_arguments(case.config["constructor"], recurrent=reca)
+    arguments = swin_unet_arguments(case.config["constructor"], recurrent=case.recurrent)
     check_network(case, SwinUnet(**arguments), swin_unet_rules())

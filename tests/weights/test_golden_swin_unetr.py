@@ -8,9 +8,10 @@ from nnunet_reca.architectures import SwinUNETR
 from nnunet_reca.weights.swin_unetr import swin_unetr_arguments, swin_unetr_rules
 
 
-@pytest.mark.parametrize("case", golden_cases("swinunetr_"), ids=str)
+@pytest.mark.parametrize("case", golden_cases("SwinUNETR"), ids=str)
 def test_golden_outputs_and_gradients_equal_the_published_network(case):
-    reca = "RecA" in case.config["reference_class"]
     constructor = case.config["constructor"]
-    arguments, merging = swin_unetr_arguments(constructor, recurrent=reca, duplicated=reca)
+    arguments, merging = swin_unetr_arguments(
+        constructor, recurrent=case.recurrent, duplicated="monai" not in case.config["reference_class"]
+    )
     check_network(case, SwinUNETR(**arguments), swin_unetr_rules(constructor.get("spatial_dims", 3), merging))

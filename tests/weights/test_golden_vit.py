@@ -8,8 +8,9 @@ from nnunet_reca.blocks import VitEncoder
 from nnunet_reca.weights.vit import vit_encoder_rules
 
 
-@pytest.mark.parametrize("case", golden_cases("op_reca_s_encoder"), ids=str)
+@pytest.mark.parametrize("case", golden_cases("VitEncoder"), ids=str)
 def test_golden_outputs_and_gradients_equal_the_published_encoder(case):
     c = case.config["constructor"]
-    encoder = VitEncoder(c["hidden_size"], c["num_layers"], c["num_heads"], c["mlp_dim"], dropout=c["dropout_rate"])
+    widths = (c["hidden_size"], c["num_layers"], c["num_heads"], c["mlp_dim"])
+    encoder = VitEncoder(*widths, dropout=c["dropout_rate"], recurrent=case.recurrent)
     check_network(case, encoder, vit_encoder_rules("encoder.", ""))
