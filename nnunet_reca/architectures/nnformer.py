@@ -281,7 +281,7 @@ def _check_strides(strides: Sequence[Sequence[int]], patch_embed_strides: Sequen
     if len(strides) < 2:
         raise ValueError(
             f"expected strides of at least two stages, got {[list(s) for s in strides]}; "
-            "give a leading 1 and one stride for each merge: nnFormer needs a plan with at least three poolings"
+            "give a leading 1 and one stride for each merge"
         )
     check_leading_stride(strides)
     if len(patch_embed_strides) != 2:

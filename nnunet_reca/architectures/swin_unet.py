@@ -202,7 +202,7 @@ def _check_arguments(
     if n < 2:
         raise ValueError(
             f"expected strides of a patch embedding and at least one merge after the leading 1, got "
-            f"{[list(s) for s in strides]}; Swin-Unet needs a plan with at least three poolings"
+            f"{[list(s) for s in strides]}; give [1, ...], the patch and a merge"
         )
     check_leading_stride(strides)
     if embed_dim < 1:

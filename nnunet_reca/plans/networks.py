@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from nnunet_reca.plans.geometry import Geometry, window_size
+from nnunet_reca.plans.geometry import Geometry, Size, window_size
 
 Preset = Mapping[str, Any]
 
@@ -24,22 +24,34 @@ def swin_unetr_arguments(geometry: Geometry, preset: Preset) -> dict[str, Any]:
 
 def nnformer_arguments(geometry: Geometry, preset: Preset) -> dict[str, Any]:
     """Arguments of :class:`nnunet_reca.architectures.NnFormer`: s_1 s_2 embed patches, stages merge by s_3 and on."""
-    maps = geometry.map_sizes()[2:]
+    embed, merges, maps = _token_pyramid(geometry)
     return {
-        "strides": [list(s) for s in (geometry.strides[0], *geometry.strides[3:])],
-        "patch_embed_strides": [list(s) for s in geometry.strides[1:3]],
-        "embed_dim": preset["embed_dim"],
-        **_stage_arguments(preset, len(maps)),
-        "window_sizes": [window_size(m, w) for m, w in zip(maps, preset["windows"], strict=False)],
+        "strides": [list(geometry.strides[0]), *merges],
+        "patch_embed_strides": embed,
+        **_token_arguments(preset, maps),
     }
 
 
 def swin_unet_arguments(geometry: Geometry, preset: Preset) -> dict[str, Any]:
     """Arguments of :class:`nnunet_reca.architectures.SwinUnet`: patches of s_1 s_2, stages merge by s_3 and on."""
-    maps = geometry.map_sizes()[2:]
-    patch = [a * b for a, b in zip(*geometry.strides[1:3], strict=True)]
+    embed, merges, maps = _token_pyramid(geometry)
+    patch = [a * b for a, b in zip(*embed, strict=True)]
+    return {"strides": [list(geometry.strides[0]), patch, *merges], **_token_arguments(preset, maps)}
+
+
+def _token_pyramid(geometry: Geometry) -> tuple[list[list[int]], list[list[int]], list[Size]]:
+    """Two strides that embed patches, those that merge them, and the token maps of the stages.
+
+    A plan of two poolings embeds by the first only, so that one is left to merge.
+    """
+    strides = [list(s) for s in geometry.strides]
+    if geometry.poolings == 2:
+        return [strides[1], strides[0]], strides[2:], geometry.map_sizes()[1:]
+    return strides[1:3], strides[3:], geometry.map_sizes()[2:]
+
+
+def _token_arguments(preset: Preset, maps: list[Size]) -> dict[str, Any]:
     return {
-        "strides": [list(geometry.strides[0]), patch, *(list(s) for s in geometry.strides[3:])],
         "embed_dim": preset["embed_dim"],
         **_stage_arguments(preset, len(maps)),
         "window_sizes": [window_size(m, w) for m, w in zip(maps, preset["windows"], strict=False)],
@@ -111,8 +123,8 @@ class Network:
 
 NETWORKS: dict[str, Network] = {
     "SwinUNETR": Network("nnunet_reca.architectures.swin_unetr.SwinUNETR", swin_unetr_arguments, (2, 5)),
-    "NnFormer": Network("nnunet_reca.architectures.nnformer.NnFormer", nnformer_arguments, (3, 5)),
-    "SwinUnet": Network("nnunet_reca.architectures.swin_unet.SwinUnet", swin_unet_arguments, (3, 5)),
+    "NnFormer": Network("nnunet_reca.architectures.nnformer.NnFormer", nnformer_arguments, (2, 5)),
+    "SwinUnet": Network("nnunet_reca.architectures.swin_unet.SwinUnet", swin_unet_arguments, (2, 5)),
     "DATransUnet": Network(
         "nnunet_reca.architectures.da_transunet.DATransUNet",
         da_transunet_arguments,
