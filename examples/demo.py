@@ -73,6 +73,11 @@ def table(title: str, summary: Path, labels: dict[str, int]) -> float:
     return mean
 
 
+def _cpus() -> int:
+    """CPUs that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=Path(".demo"), help="where to work; replaced if it exists")
@@ -84,7 +89,7 @@ def main() -> None:
     start = time.time()
     folder = arguments.folder.resolve()
     marker = folder / ".nnunet_reca_demo"
-    if folder.exists() and any(folder.iterdir()) and not marker.exists():
+    if folder.exists() and not marker.exists() and (folder.is_file() or any(folder.iterdir())):
         parser.error(f"{folder} exists and is not from an earlier demo; choose another --folder")
     shutil.rmtree(folder, ignore_errors=True)
     for name in ("raw", "preprocessed", "results"):
@@ -92,7 +97,8 @@ def main() -> None:
         os.environ[f"nnUNet_{name}"] = str(folder / name)
     marker.touch()
     for name in ("nnUNet_n_proc_DA", "nnUNet_def_n_proc"):  # data augmentation and export workers
-        os.environ.setdefault(name, str(max(1, min(8, os.cpu_count() or 1))))
+        os.environ.setdefault(name, str(min(8, _cpus())))
+    os.environ.pop("NNUNET_RECA_NO_DISCOVERY", None)
     data = folder / "raw" / EXAMPLE.name
     shutil.copytree(EXAMPLE, data)
     device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nnunet_reca.blocks import DualAttentionHead, HybridResNet, VitEncoder, conv_norm_relu, initialize_weights
-from nnunet_reca.blocks.checks import check_deep_supervision, check_leading_stride, check_sides
+from nnunet_reca.blocks.checks import check_deep_supervision, check_sides, check_strides
 
 
 class HybridEncoder(nn.Module):
@@ -278,7 +278,7 @@ def _check_arguments(
             f"expected strides of 2 to 4 poolings after the leading 1, got {n} in {[list(s) for s in strides]}; "
             "DATransUNet needs a plan with at least two poolings, and deeper ones are cut to four"
         )
-    check_leading_stride(strides)
+    check_strides(strides)
     if len(grid_size) != 2 or any(g < 1 for g in grid_size):
         raise ValueError(
             f"expected two positive sides as grid_size, got {list(grid_size)}; use the patch size over the total stride"

@@ -33,7 +33,7 @@ from nnunet_reca.blocks import (
     initialize_weights,
     transposed_conv,
 )
-from nnunet_reca.blocks.checks import check_deep_supervision, check_leading_stride, check_sides
+from nnunet_reca.blocks.checks import check_deep_supervision, check_sides, check_strides, per_axis
 from nnunet_reca.blocks.stage import CarryAlignment
 from nnunet_reca.ops.relative_position import IndexScheme
 
@@ -258,11 +258,11 @@ def _windows_and_shifts(
     window_sizes: Sequence[Sequence[int] | int], shift_sizes: Sequence[Sequence[int] | int] | None, dimensions: int
 ) -> list[tuple[list[int], list[int]]]:
     """Window and shift of each stage, per axis."""
-    windows = [_per_axis(window, dimensions) for window in window_sizes]
+    windows = [per_axis(window, dimensions) for window in window_sizes]
     if shift_sizes is None:
         shifts = [[w // 2 for w in window] for window in windows]
     else:
-        shifts = [_per_axis(shift, dimensions) for shift in shift_sizes]
+        shifts = [per_axis(shift, dimensions) for shift in shift_sizes]
     for window, shift in zip(windows, shifts, strict=True):
         fits = len(window) == len(shift) == dimensions and all(0 <= d < w for d, w in zip(shift, window, strict=True))
         if not fits:
@@ -273,24 +273,17 @@ def _windows_and_shifts(
     return list(zip(windows, shifts, strict=True))
 
 
-def _per_axis(size: Sequence[int] | int, dimensions: int) -> list[int]:
-    return [size] * dimensions if isinstance(size, int) else list(size)
-
-
 def _check_strides(strides: Sequence[Sequence[int]], patch_embed_strides: Sequence[Sequence[int]]) -> None:
     if len(strides) < 2:
         raise ValueError(
             f"expected strides of at least two stages, got {[list(s) for s in strides]}; "
             "give a leading 1 and one stride for each merge"
         )
-    check_leading_stride(strides)
+    check_strides([*strides, *patch_embed_strides])
     if len(patch_embed_strides) != 2:
         raise ValueError(
             f"expected 2 patch_embed_strides, the plan's first two, got {[list(s) for s in patch_embed_strides]}"
         )
-    wrong = [list(s) for s in (*strides, *patch_embed_strides) if len(s) != len(strides[0]) or any(n < 1 for n in s)]
-    if wrong:
-        raise ValueError(f"expected {len(strides[0])} positive strides on every level, got {wrong[0]}")
 
 
 def _check_stages(

@@ -29,7 +29,7 @@ from nnunet_reca.blocks import (
     drop_path_rates,
     initialize_weights,
 )
-from nnunet_reca.blocks.checks import check_deep_supervision, check_leading_stride, check_sides
+from nnunet_reca.blocks.checks import check_deep_supervision, check_sides, check_strides, per_axis
 from nnunet_reca.blocks.stage import CarryAlignment
 
 
@@ -154,7 +154,7 @@ class SwinUnet(nn.Module):
         check_deep_supervision(deep_supervision, auxiliary_heads)
         poolings, dimensions = strides[1:], len(strides[0])
         self.total_stride = tuple(math.prod(s) for s in zip(*poolings, strict=True))
-        windows = [[w] * dimensions if isinstance(w, int) else w for w in window_sizes]
+        windows = [per_axis(w, dimensions) for w in window_sizes]
         drop_paths = drop_path_rates(drop_path_rate, depths)
 
         def stages(count: int, recurrent: bool) -> list[SwinStage]:
@@ -204,12 +204,9 @@ def _check_arguments(
             f"expected strides of a patch embedding and at least one merge after the leading 1, got "
             f"{[list(s) for s in strides]}; give [1, ...], the patch and a merge"
         )
-    check_leading_stride(strides)
+    check_strides(strides)
     if embed_dim < 1:
         raise ValueError(f"expected embed_dim of at least 1, got {embed_dim}; the published network has 96")
     for name, value in (("depths", depths), ("num_heads", num_heads), ("window_sizes", window_sizes)):
         if len(value) != n:
             raise ValueError(f"expected {n} {name}, one per stride after the first, got {len(value)}: {value}")
-    for window in window_sizes:
-        if not isinstance(window, int) and len(window) != len(strides[0]):
-            raise ValueError(f"expected windows of {len(strides[0])} sides or one number, got {list(window)}")

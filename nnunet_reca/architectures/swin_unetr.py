@@ -31,7 +31,7 @@ from nnunet_reca.blocks import (
     segmentation_head,
     transposed_conv,
 )
-from nnunet_reca.blocks.checks import check_deep_supervision, check_leading_stride, check_sides
+from nnunet_reca.blocks.checks import check_deep_supervision, check_sides, check_strides, per_axis
 from nnunet_reca.blocks.stage import CarryAlignment
 from nnunet_reca.ops.relative_position import IndexScheme
 
@@ -215,7 +215,7 @@ class SwinUNETR(nn.Module):
             poolings,
             depths=depths,
             num_heads=num_heads,
-            window_sizes=[[w] * dimensions if isinstance(w, int) else w for w in window_sizes],
+            window_sizes=[per_axis(w, dimensions) for w in window_sizes],
             mlp_ratio=mlp_ratio,
             drop_path_rate=drop_path_rate,
             recurrent=recurrent,
@@ -255,7 +255,9 @@ def _check_arguments(
             f"expected strides of 2 to 5 poolings after the leading 1, got {n} in {[list(s) for s in strides]}; "
             "SwinUNETR needs a plan with at least two poolings, and deeper ones are cut to five"
         )
-    check_leading_stride(strides)
+    check_strides(strides)
+    if any(depth < 1 for depth in depths):
+        raise ValueError(f"expected depths of at least 1, got {list(depths)}")
     if feature_size <= 0 or feature_size % 12:
         below = max(12, feature_size // 12 * 12)
         raise ValueError(

@@ -1,6 +1,7 @@
 """``nnUNetv2_reca_convert_weights``: a published checkpoint -> weights for ``nnUNetv2_train -pretrained_weights``."""
 
 import argparse
+import contextlib
 import json
 import os
 import sys
@@ -46,7 +47,7 @@ def convert_file(options: argparse.Namespace) -> str:
     from nnunet_reca.weights.layouts import known_layouts
 
     output = Path(options.output)
-    if output.exists() and not options.overwrite:
+    if output.is_dir() or (output.exists() and not options.overwrite):
         raise ValueError(f"expected a new output file, got {output}, which exists; say --overwrite or choose another")
     trainer = _trainer(options.trainer)
     if not issubclass(trainer, RecaTrainer):
@@ -55,10 +56,16 @@ def convert_file(options: argparse.Namespace) -> str:
     source = read_checkpoint(options.source, trust=options.trust_pickle)
     network = trainer.new_network(plans, options.configuration, dataset_json)
     state, report = convert(source, network, known_layouts(options.merging))
-    output.parent.mkdir(parents=True, exist_ok=True)
+    content = {"network_weights": state, "source": Path(options.source).name, "report": str(report)}
     partial = output.with_name(output.name + ".partial")
-    torch.save({"network_weights": state, "source": Path(options.source).name, "report": str(report)}, partial)
-    os.replace(partial, output)
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(content, partial)
+        os.replace(partial, output)
+    except (OSError, RuntimeError) as error:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        raise ValueError(f"{output} cannot be written: {str(error).splitlines()[0]}") from error
     return str(report)
 
 

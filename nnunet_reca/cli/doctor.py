@@ -12,9 +12,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 
+from packaging.specifiers import SpecifierSet
+from packaging.version import InvalidVersion
+
 import nnunet_reca
 from nnunet_reca._discovery import OPT_OUT_VARIABLE, VARIABLE, shim_directory
 from nnunet_reca.trainers.names import base_names
+
+SUPPORTED_NNUNET = SpecifierSet(">=2.8.1,<3")
 
 
 class Status(Enum):
@@ -44,7 +49,7 @@ def check_packages() -> Iterator[Finding]:
     """Versions and places of this package, nnU-Net and torch."""
     place = os.path.dirname(nnunet_reca.__file__)
     yield Finding(Status.OK, f"nnunet_reca {nnunet_reca.__version__} from {place}")
-    for name in ("nnunetv2", "torch", "timm"):
+    for name in ("nnunetv2", "torch", "timm", "dynamic_network_architectures"):
         try:
             module = importlib.import_module(name)
         except Exception as error:  # any failure of an import is the finding
@@ -55,9 +60,12 @@ def check_packages() -> Iterator[Finding]:
                 + (" torchvision (of matching versions)" if "torchvision" in str(error) else ""),
             )
             continue
-        version = importlib.metadata.version(name)
+        try:
+            version = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            version = "(not an installed distribution)"
         yield Finding(Status.OK, f"{name} {version} from {os.path.dirname(module.__file__ or '')}")
-        if name == "nnunetv2" and not (2, 8, 1) <= _release(version) < (3,):
+        if name == "nnunetv2" and not _supported(version):
             yield Finding(Status.PROBLEM, f"nnunetv2 {version} is not supported", 'pip install "nnunetv2>=2.8.1,<3"')
 
 
@@ -179,14 +187,11 @@ def _say(line: str) -> None:
     sys.stdout.write(line + "\n")
 
 
-def _release(version: str) -> tuple[int, ...]:
-    numbers = []
-    for part in version.split("."):
-        digits = "".join(c for c in part if c.isdigit())
-        if not digits or not part[0].isdigit():
-            break
-        numbers.append(int(digits))
-    return tuple(numbers)
+def _supported(version: str) -> bool:
+    try:
+        return SUPPORTED_NNUNET.contains(version)
+    except InvalidVersion:
+        return True  # a build of one's own
 
 
 def _writable(folder: str) -> bool:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -41,6 +41,8 @@ def relative_position_index(
     Raises:
         ValueError: if the window does not fit into the table, or "nnformer" is asked for outside 3D.
     """
+    if scheme not in get_args(IndexScheme):
+        raise ValueError(f"expected an index scheme of {get_args(IndexScheme)}, got {scheme!r}")
     table_window = window if table_window is None else table_window
     if len(window) != len(table_window) or any(w > t for w, t in zip(window, table_window, strict=True)):
         raise ValueError(

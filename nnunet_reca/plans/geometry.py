@@ -34,7 +34,7 @@ class Geometry:
         Raises:
             ValueError: if entries are missing or do not fit each other.
         """
-        arguments = configuration.get("architecture", {}).get("arch_kwargs", {})
+        arguments = (configuration.get("architecture") or {}).get("arch_kwargs") or {}
         if "patch_size" not in configuration or "strides" not in arguments:
             raise ValueError(
                 f"expected {name} to have a patch_size and strides in architecture/arch_kwargs, got "
@@ -44,7 +44,9 @@ class Geometry:
         patch_size = tuple(int(p) for p in configuration["patch_size"])
         dimensions = len(patch_size)
         strides = tuple(_per_axis(s, dimensions) for s in arguments["strides"])
-        kernel_sizes = tuple(_per_axis(k, dimensions) for k in arguments.get("kernel_sizes", [3] * len(strides)))
+        kernels = arguments.get("kernel_sizes") or 3
+        kernels = [kernels] * len(strides) if isinstance(kernels, int) else kernels
+        kernel_sizes = tuple(_per_axis(k, dimensions) for k in kernels)
         geometry = cls(patch_size, strides, kernel_sizes)
         geometry._check(name)
         return geometry

@@ -45,9 +45,9 @@ def rewrite_plan(
     rewritten = copy.deepcopy(dict(plans))
     rewritten["configurations"][configuration] |= {
         "architecture": {"network_class_name": kind.class_path, "arch_kwargs": kwargs, "_kw_requires_import": []},
-        "planned_architecture": planned,
+        "planned_architecture": copy.deepcopy(planned),
     }
-    return copy.deepcopy(rewritten)
+    return rewritten
 
 
 def _resolve(configurations: Mapping[str, Any], name: str, *, seen: tuple[str, ...] = ()) -> dict[str, Any]:

@@ -59,6 +59,8 @@ class RecaTrainer(nnUNetTrainer):
         self.num_iterations_per_epoch = iterations or self.recipe.iterations_per_epoch
         validation = self.recipe.validation_iterations_per_epoch
         self.num_val_iterations_per_epoch = min(validation, iterations) if iterations else validation
+        if iterations:
+            self.print_to_log_file(f"{ITERATIONS_VARIABLE} is set: {iterations} training steps per epoch")
         # nnU-Net's deep supervision loss divides zero by zero with a single scale
         self.enable_deep_supervision = len(self.configuration_manager.pool_op_kernel_sizes) > 2
         # nnU-Net saves every 50 epochs, which a short training would never reach

@@ -48,17 +48,23 @@ def _load(file: Path, *, trust: bool) -> Any:
             with np.load(file) as arrays:
                 return {name: torch.from_numpy(np.asarray(arrays[name])) for name in arrays.files}
         if file.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(file)
+            return _load_safetensors(file)
         return torch.load(file, map_location="cpu", weights_only=not trust)
-    except ImportError as error:
-        raise ValueError(f"{file} needs the package safetensors; pip install safetensors") from error
     except pickle.UnpicklingError as error:
         hint = "" if trust else "; if you trust its source, say --trust-pickle"
         raise ValueError(f"{file} is damaged, or holds pickled objects other than tensors{hint}") from error
-    except (OSError, RuntimeError, ValueError, EOFError, KeyError) as error:
-        raise ValueError(f"{file} cannot be read: {str(error).splitlines()[0]}") from error
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"{file} needs code that is not here: {error}; save its state dict alone") from error
+    except Exception as error:  # every reader has its own exceptions for damaged files
+        raise ValueError(f"{file} cannot be read: {(str(error).splitlines() or [type(error).__name__])[0]}") from error
+
+
+def _load_safetensors(file: Path) -> dict[str, Tensor]:
+    try:
+        from safetensors.torch import load_file
+    except ImportError as error:
+        raise ValueError("reading it needs the package safetensors; pip install safetensors") from error
+    return load_file(file)
 
 
 def _unwrapped(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

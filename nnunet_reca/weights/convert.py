@@ -24,8 +24,10 @@ class Layout:
         matches: tells the layout by its names.
         rules: rename table for the given tensors and target network.
         absent: regular expression for parameters that the source does not have.
-        depth_dependent: regular expression for parameters whose width depends on the network's depth.
+        depth_dependent: regular expression for parameters whose width depends on the network's depth; a network that
+            is shallower than the source does without them.
         complete: changes the renamed tensors as a whole, given the target network.
+        note: what a user should know, for the report.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Layout:
     absent: str = r"$^"
     depth_dependent: str = r"$^"
     complete: Callable[[dict[str, Tensor], nn.Module], dict[str, Tensor]] = lambda renamed, network: renamed
+    note: str = ""
 
 
 @dataclass
@@ -42,13 +45,15 @@ class Report:
     """What became of every tensor: names, and reasons where something else than loading happened."""
 
     layout: str
+    note: str = ""
     loaded: list[str] = field(default_factory=list)
     adapted: dict[str, str] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
     fresh: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
-        lines = [f"layout: {self.layout}", f"loaded: {len(self.loaded)} tensors"]
+        lines = [f"layout: {self.layout}", *([f"note: {self.note}"] if self.note else [])]
+        lines.append(f"loaded: {len(self.loaded)} tensors")
         for title, entries in (("adapted", self.adapted), ("skipped", self.skipped)):
             lines.append(f"{title}: {len(entries)}")
             lines += [f"  {name}: {note}" for name, note in entries.items()]
@@ -95,7 +100,10 @@ def convert(
     layout = find_layout(source, network, layouts)
     renamed = layout.complete(rename(source, layout.rules(source, network)), network)
     targets = fillable(network)
-    report, values, problems = Report(layout.name), {}, []
+    report, problems = Report(layout.name, layout.note), []
+    values: dict[str, Tensor] = {}
+    shallower = any(name not in targets and _beyond_depth(name, network) for name in renamed)
+    optional = _HEADS + (f"|{layout.depth_dependent}" if shallower else "")
     for name, tensor in renamed.items():
         if re.fullmatch(_HEADS, name):
             report.skipped[name] = "segmentation head, trained anew"
@@ -108,23 +116,29 @@ def convert(
             report.loaded.append(name)
         elif (adapted := adapt(name, tensor.float(), network)) is not None:
             values[name], report.adapted[name] = adapted
-        elif re.fullmatch(layout.depth_dependent, name):
+        elif re.fullmatch(optional, name):
             report.skipped[name] = "its width depends on the depth of the network"
         else:
             problems.append(f"{name}: expected {tuple(targets[name].shape)}, got {tuple(tensor.shape)}")
     report.fresh = [n for n in targets if n not in values]
-    expected = [n for n in report.fresh if not re.fullmatch(f"{layout.absent}|{layout.depth_dependent}|{_HEADS}", n)]
-    problems += [f"{n}: missing in the file" for n in expected]
+    known = f"{layout.absent}|{optional}"
+    problems += [f"{n}: missing in the file" for n in report.fresh if n not in renamed and not re.fullmatch(known, n)]
     if problems:
         more = f" and {len(problems) - 8} more" if len(problems) > 8 else ""
         raise ValueError(
-            f"{layout.name} weights do not fit this network: {'; '.join(problems[:8])}{more}; "
-            "choose the size of the network that the weights were made for"
+            f"{layout.name} weights do not fit this network: {'; '.join(problems[:8])}{more}; " + _fix(renamed, targets)
         )
     with torch.no_grad():
         for name, value in values.items():
             targets[name].copy_(value)
     return network.state_dict(), report
+
+
+def _fix(renamed: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> str:
+    for name, tensor in renamed.items():
+        if name in targets and 2 < tensor.ndim != targets[name].ndim:
+            return f"these are weights of a {tensor.ndim - 2}D network, choose a configuration of as many dimensions"
+    return "choose the size of the network that the weights were made for"
 
 
 def _beyond_depth(name: str, network: nn.Module) -> bool:

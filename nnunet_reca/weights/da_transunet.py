@@ -7,6 +7,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from nnunet_reca.weights.constructor import Constructor
 from nnunet_reca.weights.rename import Rule
 from nnunet_reca.weights.vit import vit_encoder_rules
 
@@ -20,7 +21,6 @@ _DEFAULTS: dict[str, Any] = {
     "num_layers": 12,
     "num_heads": 12,
     "mlp_dim": 3072,
-    "attention_dropout_rate": 0.0,
     "dropout_rate": 0.1,
     "resnet_num_layers": (3, 4, 9),
     "resnet_width_factor": 1,
@@ -28,8 +28,11 @@ _DEFAULTS: dict[str, Any] = {
     "skip_channels": (512, 256, 64, 16),
     "n_classes": 2,
     "n_skip": 3,
-    "base_config": "get_r50_b16_config()",
 }
+#: Published arguments that change nothing in eval mode, or nothing at all.
+_INERT = ("vis", "zero_head", "attention_dropout_rate")
+#: Published arguments for which only one value is supported.
+_FIXED = {"base_config": "get_r50_b16_config()"}
 
 
 def da_transunet_rules(resnet_layers: Sequence[int], skip_attention: Sequence[bool]) -> list[Rule]:
@@ -81,22 +84,19 @@ def da_transunet_arguments(constructor: Mapping[str, Any], *, recurrent: bool) -
     Raises:
         ValueError: for arguments that this translation does not know, or with which the published network cannot run.
     """
-    unknown = sorted(set(constructor) - set(_DEFAULTS) - {"img_size", "grid"})
-    if unknown:
-        raise ValueError(f"expected published DA-TransUNet arguments, got {', '.join(unknown)}")
-    c = {"img_size": 224, "grid": (14, 14), **_DEFAULTS, **constructor}
-    for name in ("base_config", "attention_dropout_rate"):
-        if c[name] != _DEFAULTS[name]:
-            raise ValueError(f"expected the published {name} {_DEFAULTS[name]!r}, got {c[name]!r}")
-    sides = [c["img_size"]] * 2 if isinstance(c["img_size"], int) else list(c["img_size"])
-    if [16 * g for g in c["grid"]] != sides:
-        raise ValueError(f"expected a grid of img_size / 16 tokens, got {list(c['grid'])} for {sides}")
+    given = Constructor("DA-TransUNet", constructor, ignored=_INERT, fixed=_FIXED)
+    c = {name: given.take(name, default) for name, default in _DEFAULTS.items()}
+    side, grid = given.take("img_size", 224), given.take("grid", [14, 14])
+    given.close()
+    sides = [side] * 2 if isinstance(side, int) else side
+    if [16 * g for g in grid] != sides:
+        raise ValueError(f"expected a grid of img_size / 16 tokens, got {grid} for {sides}")
     width = int(64 * c["resnet_width_factor"])
     return {
         "input_channels": 3,
         "num_classes": c["n_classes"],
         "strides": [[1, 1]] + [[2, 2]] * 4,
-        "grid_size": list(c["grid"]),
+        "grid_size": grid,
         "hidden_size": c["hidden_size"],
         "num_layers": c["num_layers"],
         "num_heads": c["num_heads"],

@@ -7,9 +7,9 @@ from collections.abc import Collection
 from torch import Tensor
 
 from nnunet_reca.weights.rename import Rule, reorder_sublattices
+from nnunet_reca.weights.swin_unet import SUBLATTICE_ORDER
 
-#: (0,0), (1,0), (0,1), (1,1) in every published Swin Transformer, as row-major ranks
-_reorder = functools.partial(reorder_sublattices, order=(0, 2, 1, 3))
+_reorder = functools.partial(reorder_sublattices, order=SUBLATTICE_ORDER)
 
 _WB = "(weight|bias)"
 
@@ -66,14 +66,14 @@ def mirror_decoder(renamed: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def google_vit_rules() -> list[Rule]:
-    """Rename table, Google's ``.npz`` -> the encoder of :class:`nnunet_reca.architectures.DATransUNet`.
+    """Rename table, Google's ViT ``.npz`` -> the transformer of :class:`nnunet_reca.architectures.DATransUNet`.
 
-    The class token and the classifier are dropped, and so is the patch embedding of a plain ViT, which has no
-    counterpart behind a ResNet.
+    The class token and the classifier are dropped, and so is the patch embedding, which has no counterpart behind a
+    ResNet.
     """
     layer, ours = r"Transformer/encoderblock_(\d+)/", "encoder.transformer.blocks.{0}."
     attention = rf"{layer}MultiHeadDotProductAttention_1/"
-    rules = [Rule(r"cls|head/.+|pre_logits/.+", None)]
+    rules = [Rule(r"cls|head/.+|pre_logits/.+|embedding/.+", None)]
     for i, name in enumerate(("query", "key", "value")):
         rules += [
             Rule(rf"{attention}{name}/kernel", ours + "attn.qkv.weight", _projection, part=(i, 3)),
@@ -94,11 +94,11 @@ def google_vit_rules() -> list[Rule]:
         *rules,
         *_norm("Transformer/encoder_norm", "encoder.transformer.norm"),
         Rule("Transformer/posembed_input/pos_embedding", "encoder.position_embedding", lambda t: t[:, 1:]),
-        *_google_resnet_rules(),
     ]
 
 
-def _google_resnet_rules() -> list[Rule]:
+def google_hybrid_rules() -> list[Rule]:
+    """Rename table, Google's R50+ViT ``.npz`` -> the encoder of :class:`nnunet_reca.architectures.DATransUNet`."""
     unit, ours = r"block(\d)/unit(\d+)/", "encoder.resnet.stages.{0}.{1}."
     rules = [Rule("conv_root/kernel", "encoder.resnet.root.0.weight", _convolution)]
     rules += _norm("gn_root", "encoder.resnet.root.1")
@@ -106,7 +106,11 @@ def _google_resnet_rules() -> list[Rule]:
         rules.append(Rule(rf"{unit}conv{i + 1}/kernel", f"{ours}residual.{3 * i}.weight", _convolution))
         rules += _norm(rf"{unit}gn{i + 1}", f"{ours}residual.{3 * i + 1}")
     rules.append(Rule(rf"{unit}conv_proj/kernel", ours + "shortcut.0.weight", _convolution))
-    return [*rules, *_norm(rf"{unit}gn_proj", ours + "shortcut.1")]
+    embedding = [
+        Rule("embedding/kernel", "encoder.patch_embed.weight", _convolution),
+        Rule("embedding/bias", "encoder.patch_embed.bias"),
+    ]
+    return [*rules, *_norm(rf"{unit}gn_proj", ours + "shortcut.1"), *embedding, *google_vit_rules()]
 
 
 def count_from_zero(renamed: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -7,114 +7,77 @@ from torch import Tensor, nn
 
 from nnunet_reca.weights.convert import Layout
 from nnunet_reca.weights.da_transunet import da_transunet_rules
-from nnunet_reca.weights.imagenet import count_from_zero, google_vit_rules, mirror_decoder, swin_transformer_rules
+from nnunet_reca.weights.imagenet import (
+    count_from_zero,
+    google_hybrid_rules,
+    google_vit_rules,
+    mirror_decoder,
+    swin_transformer_rules,
+)
 from nnunet_reca.weights.nnformer import nnformer_rules
 from nnunet_reca.weights.rename import Rule
 from nnunet_reca.weights.swin_unet import swin_unet_rules
-from nnunet_reca.weights.swin_unetr import Merging, swin_encoder_rules, swin_unetr_rules
+from nnunet_reca.weights.swin_unetr import Merging, fold_duplicates, swin_encoder_rules, swin_unetr_rules
 
 _DECODER = r"decoder\..*"
 _ATTENTION_HEAD = r"encoder\.attention\..*"
 #: where the transformer of a shallower network meets its ResNet and its decoder
 _VIT_JOINT = r"encoder\.patch_embed\..*|decoder\.blocks\.0\.refine\.0\..*"
-_GOOGLE_EMBEDDING = [
-    Rule("embedding/kernel", "encoder.patch_embed.weight", lambda t: t.permute(3, 2, 0, 1)),
-    Rule("embedding/bias", "encoder.patch_embed.bias"),
-]
+#: heads of the pretext tasks, and what else self-supervised checkpoints hold beside the encoder
+_PRETEXT = (
+    r"(?:encoder\.)?(?:rotation_head|contrastive_head|conv|convTrans3d|norm|mask_token|decoder|projector)(?:\..*)?"
+)
+_PUBLISHED_POOLING = (
+    "the published network pools without its border rows; this one with them, so that outputs differ a little"
+)
 
 
 def known_layouts(merging: Merging = "merging") -> list[Layout]:
     """Every layout, the more specific first.
 
     Args:
-        merging: order of the sub-lattices in SwinUNETR checkpoints, which their names do not tell, see
+        merging: patch merging of SwinUNETR checkpoints, which their names do not tell, see
             :func:`nnunet_reca.weights.swin_unetr.swin_unetr_rules`.
     """
+    return [*_swin_unetr_layouts(merging), *_NNFORMER, *_SWIN_UNET, *_DA_TRANSUNET]
 
-    def swin_unetr(source: Mapping[str, Tensor], network: nn.Module) -> list[Rule]:
-        return swin_unetr_rules(_dimensions(network), merging, fold_duplicates=True)
 
-    def swin_unetr_encoder(source: Mapping[str, Tensor], network: nn.Module) -> list[Rule]:
-        prefix = r"(?:swinViT\.|encoder\.)?"
-        encoder = swin_encoder_rules(prefix, _dimensions(network), merging, fold_duplicates=True)
-        return [*encoder, Rule(_PRETEXT, None)]
+def _swin_unetr_layouts(merging: Merging) -> list[Layout]:
+    def whole(source: Mapping[str, Tensor], network: nn.Module) -> list[Rule]:
+        return swin_unetr_rules(_dimensions(network), merging)
 
+    def encoder(source: Mapping[str, Tensor], network: nn.Module) -> list[Rule]:
+        rules = swin_encoder_rules(r"(?:swinViT\.|encoder\.)?", _dimensions(network), merging)
+        return [*rules, Rule(_PRETEXT, None)]
+
+    def complete(renamed: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
+        return fold_duplicates(renamed) if merging == "duplicated" and _dimensions(network) == 3 else renamed
+
+    note = f"patch merging of the source is taken to be {merging!r}"
+    if merging == "merging":
+        note += ", MONAI's from 1.5 on; 3D weights of the RecA code or MONAI 0.9 to 1.4 need --merging duplicated"
+    elif merging == "duplicated":
+        note += "; this network merges each sub-lattice once, so that outputs in 3D are close, not equal"
     return [
         Layout(
             "SwinUNETR (MONAI or RecA)",
             "SwinUNETR",
             lambda names: _any(names, "swinViT.layers1.") and _any(names, "decoder1."),
-            swin_unetr,
-            absent=r"$^",
+            whole,
             depth_dependent=r"decoder\.(bottleneck|skips)\..*",
+            complete=complete,
+            note=note,
         ),
         Layout(
             "SwinUNETR encoder (self-supervised)",
             "SwinUNETR",
             lambda names: any(n.endswith("layers1.0.blocks.0.norm1.weight") for n in names),
-            swin_unetr_encoder,
+            encoder,
             absent=_DECODER,
-        ),
-        Layout(
-            "nnFormer",
-            "NnFormer",
-            lambda names: _any(names, "model_down.patch_embed."),
-            lambda source, network: nnformer_rules(exact_tables=True),
-        ),
-        Layout(
-            "Swin-Unet",
-            "SwinUnet",
-            lambda names: _any(names, "layers_up.") and _any(names, "concat_back_dim."),
-            lambda source, network: swin_unet_rules(),
-            depth_dependent=r"encoder\.norm\..*",
-        ),
-        Layout(
-            "Swin Transformer (ImageNet)",
-            "SwinUnet",
-            lambda names: "layers.0.blocks.0.norm1.weight" in names or "features.1.0.norm1.weight" in names,
-            lambda source, network: swin_transformer_rules(source),
-            absent=r"decoder\.(?!stages\.).*",
-            depth_dependent=r"encoder\.norm\..*",
-            complete=lambda renamed, network: mirror_decoder(renamed),
-        ),
-        Layout(
-            "DA-TransUNet",
-            "DATransUNet",
-            lambda names: _any(names, "transformer.embeddings.hybrid_model."),
-            lambda source, network: da_transunet_rules(_resnet_layers(source), [True, True, False]),
-            depth_dependent=_VIT_JOINT,
-            complete=_shift_decoder,
-        ),
-        Layout(
-            "R50+ViT (Google .npz)",
-            "DATransUNet",
-            lambda names: "conv_root/kernel" in names and _any(names, "Transformer/"),
-            lambda source, network: [*_GOOGLE_EMBEDDING, *google_vit_rules()],
-            absent=rf"{_DECODER}|{_ATTENTION_HEAD}",
-            depth_dependent=_VIT_JOINT,
-            complete=lambda renamed, network: count_from_zero(renamed),
-        ),
-        Layout(
-            "ViT (Google .npz)",
-            "DATransUNet",
-            lambda names: _any(names, "Transformer/encoderblock_0/"),
-            lambda source, network: [Rule(r"embedding/.+", None), *google_vit_rules()],
-            absent=rf"{_DECODER}|{_ATTENTION_HEAD}|encoder\.(resnet|patch_embed)\..*",
+            complete=complete,
+            note=note,
         ),
     ]
-
-
-#: heads of the pretext tasks, and what else such checkpoints hold beside the encoder
-_PRETEXT = (
-    r"(?:encoder\.)?(?:rotation_head|contrastive_head|conv|convTrans3d|norm|mask_token|decoder|projector)(?:\..*)?"
-)
-
-
-def _resnet_layers(source: Mapping[str, Tensor]) -> list[int]:
-    """Units of each stage of the published ResNet."""
-    units = [re.search(r"body\.block(\d)\.unit(\d+)\.conv1\.", name) for name in source]
-    stages = [int(m[1]) for m in units if m]
-    return [stages.count(stage) for stage in sorted(set(stages))]
 
 
 def _shift_decoder(renamed: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
@@ -129,9 +92,73 @@ def _shift_decoder(renamed: dict[str, Tensor], network: nn.Module) -> dict[str, 
     return shifted
 
 
+def _resnet_layers(source: Mapping[str, Tensor]) -> list[int]:
+    """Units of each stage of the published ResNet."""
+    units = [re.search(r"body\.block(\d)\.unit(\d+)\.conv1\.", name) for name in source]
+    stages = [int(m[1]) for m in units if m]
+    return [stages.count(stage) for stage in sorted(set(stages))]
+
+
 def _dimensions(network: nn.Module) -> int:
     return len(network.total_stride)  # type: ignore[arg-type]
 
 
 def _any(names: Collection[str], prefix: str) -> bool:
     return any(name.startswith(prefix) for name in names)
+
+
+_NNFORMER = [
+    Layout(
+        "nnFormer",
+        "NnFormer",
+        lambda names: _any(names, "model_down.patch_embed."),
+        lambda source, network: nnformer_rules(exact_tables=True),
+    ),
+]
+
+_SWIN_UNET = [
+    Layout(
+        "Swin-Unet",
+        "SwinUnet",
+        lambda names: _any(names, "layers_up.") and _any(names, "concat_back_dim."),
+        lambda source, network: swin_unet_rules(),
+        depth_dependent=r"encoder\.norm\..*",
+    ),
+    Layout(
+        "Swin Transformer (ImageNet)",
+        "SwinUnet",
+        lambda names: "layers.0.blocks.0.norm1.weight" in names or "features.1.0.norm1.weight" in names,
+        lambda source, network: swin_transformer_rules(source),
+        absent=r"decoder\.(?!stages\.).*",
+        depth_dependent=r"encoder\.norm\..*",
+        complete=lambda renamed, network: mirror_decoder(renamed),
+    ),
+]
+
+_DA_TRANSUNET = [
+    Layout(
+        "DA-TransUNet",
+        "DATransUNet",
+        lambda names: _any(names, "transformer.embeddings.hybrid_model."),
+        lambda source, network: da_transunet_rules(_resnet_layers(source), [True, True, False]),
+        depth_dependent=_VIT_JOINT,
+        complete=_shift_decoder,
+        note=_PUBLISHED_POOLING,
+    ),
+    Layout(
+        "R50+ViT (Google .npz)",
+        "DATransUNet",
+        lambda names: "conv_root/kernel" in names and _any(names, "Transformer/"),
+        lambda source, network: google_hybrid_rules(),
+        absent=rf"{_DECODER}|{_ATTENTION_HEAD}",
+        depth_dependent=_VIT_JOINT,
+        complete=lambda renamed, network: count_from_zero(renamed),
+    ),
+    Layout(
+        "ViT (Google .npz)",
+        "DATransUNet",
+        lambda names: _any(names, "Transformer/encoderblock_0/"),
+        lambda source, network: google_vit_rules(),
+        absent=rf"{_DECODER}|{_ATTENTION_HEAD}|encoder\.(resnet|patch_embed)\..*",
+    ),
+]

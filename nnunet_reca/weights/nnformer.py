@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from nnunet_reca.ops import relative_position_index
+from nnunet_reca.weights.constructor import Constructor
 from nnunet_reca.weights.rename import Rule
 
 _DEFAULTS = {
@@ -76,10 +77,9 @@ def nnformer_arguments(constructor: Mapping[str, Any], *, recurrent: bool) -> di
     Raises:
         ValueError: for arguments that this translation does not know, or a token patch the published strides miss.
     """
-    unexpected = sorted(set(constructor) - set(_DEFAULTS) - {"conv_op"})
-    if unexpected:
-        raise ValueError(f"expected published nnFormer arguments, got {', '.join(unexpected)}")
-    c = {**_DEFAULTS, **constructor}
+    given = Constructor("nnFormer", constructor, ignored=("conv_op",))
+    c = {name: given.take(name, default) for name, default in _DEFAULTS.items()}
+    given.close()
     windows, shifts = _published_windows(c["crop_size"], c["patch_size"], c["window_size"])
     return {
         "input_channels": c["input_channels"],

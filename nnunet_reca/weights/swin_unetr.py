@@ -4,6 +4,7 @@ Both share one layout (``swinViT.*``, ``encoder1`` ... ``encoder10``, ``decoder5
 """
 
 import functools
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, get_args
 
@@ -11,30 +12,44 @@ import torch
 from torch import Tensor
 
 from nnunet_reca.blocks import PatchMerging
+from nnunet_reca.weights.constructor import Constructor
 from nnunet_reca.weights.rename import Rule, reorder_sublattices
 
 Merging = Literal["merging", "mergingv2", "duplicated"]
 
 _CONV_NAMES = (("conv1", "conv1"), ("conv2", "conv2"), ("conv3", "skip.0"))
 
+#: Published arguments that change nothing in eval mode, or nothing at all.
+_INERT = ("img_size", "drop_rate", "attn_drop_rate", "use_checkpoint", "use_flash_attention")
+#: Published arguments for which only the default is supported.
+_FIXED = {
+    "patch_size": 2,
+    "qkv_bias": True,
+    "norm_name": "instance",
+    "normalize": True,
+    "patch_norm": False,
+    "use_v2": False,
+    "use_hyena": False,
+}
+
 #: Order of the merged sub-lattices in the published code, as row-major ranks of their offsets (which is our order).
 _SUBLATTICE_ORDER: dict[tuple[int, Merging], tuple[int, ...]] = {
     (2, "merging"): (0, 2, 1, 3),
     (2, "mergingv2"): (0, 2, 1, 3),
+    (2, "duplicated"): (0, 2, 1, 3),
     (3, "merging"): (0, 4, 2, 1, 6, 5, 3, 7),
 }
 
 
-def swin_unetr_rules(dimensions: int, merging: Merging, *, fold_duplicates: bool = False) -> list[Rule]:
+def swin_unetr_rules(dimensions: int, merging: Merging) -> list[Rule]:
     """Rename table, published layout -> :class:`nnunet_reca.architectures.SwinUNETR`.
 
     Args:
         dimensions: 2 or 3.
         merging: how the source merges patches: ``merging`` of MONAI from 1.5 on, ``mergingv2``, or "duplicated", the
             ``merging`` of the RecA code and of MONAI 0.9 to 1.4 in 3D. The weights' sub-lattices are put in our order.
-        fold_duplicates: turn "duplicated" weights into ones for a network that merges each sub-lattice once.
     """
-    rules = swin_encoder_rules(r"swinViT\.", dimensions, merging, fold_duplicates=fold_duplicates)
+    rules = swin_encoder_rules(r"swinViT\.", dimensions, merging)
     blocks = [("encoder1.layer", "decoder.stem"), ("encoder10.layer", "decoder.bottleneck")]
     blocks += [(f"encoder{i + 2}.layer", f"decoder.skips.{i}") for i in range(3)]
     blocks += [(f"decoder{i + 1}.conv_block", f"decoder.ups.{i}.refine") for i in range(5)]
@@ -45,13 +60,11 @@ def swin_unetr_rules(dimensions: int, merging: Merging, *, fold_duplicates: bool
     return [*rules, Rule(r"out\.conv\.conv\.(weight|bias)", "decoder.seg_layers.0.{0}")]
 
 
-def swin_encoder_rules(prefix: str, dimensions: int, merging: Merging, *, fold_duplicates: bool = False) -> list[Rule]:
+def swin_encoder_rules(prefix: str, dimensions: int, merging: Merging) -> list[Rule]:
     """Rename table of the encoder alone, whose names begin with the regular expression ``prefix``."""
     reorder: Callable[[Tensor], Tensor] | None = None
     if (order := _SUBLATTICE_ORDER.get((dimensions, merging))) is not None:
         reorder = functools.partial(reorder_sublattices, order=order)
-    elif fold_duplicates and merging == "duplicated" and dimensions == 3:
-        reorder = _fold_duplicates
     rules = [
         Rule(r".*\.relative_position_index", None),
         Rule(rf"{prefix}patch_embed\.proj\.(weight|bias)", "encoder.patch_embed.proj.{0}"),
@@ -73,8 +86,9 @@ def swin_unetr_arguments(
     """Published constructor arguments -> arguments of our SwinUNETR, with every published quirk switched on.
 
     Args:
-        constructor: ``in_channels, out_channels, depths, num_heads, feature_size, spatial_dims, downsample``;
-            ``img_size`` is ignored, the network takes any multiple of 32.
+        constructor: ``in_channels, out_channels, depths, num_heads, window_size, mlp_ratio, feature_size,
+            dropout_path_rate, spatial_dims, downsample``; defaults are filled in, what has no effect in eval mode is
+            ignored.
         recurrent: RecA, or MONAI's self-attention.
         duplicated: ``downsample="merging"`` takes sub-lattices twice (the RecA code, MONAI before 1.5).
 
@@ -84,37 +98,50 @@ def swin_unetr_arguments(
     Raises:
         ValueError: for arguments that this translation does not know.
     """
-    c = {"downsample": "merging", "spatial_dims": 3, "depths": (2, 2, 2, 2), "num_heads": (3, 6, 12, 24), **constructor}
-    c.pop("img_size", None)
-    dimensions, downsample = c.pop("spatial_dims"), c.pop("downsample")
+    c = Constructor("SwinUNETR", constructor, ignored=_INERT, fixed=_FIXED)
+    dimensions, downsample = c.take("spatial_dims", 3), c.take("downsample", "merging")
     if downsample == "legacy" or (downsample == "merging" and duplicated and dimensions == 3):
         downsample = "duplicated"
+    if downsample not in get_args(Merging):
+        raise ValueError(f"expected the published SwinUNETR with one of {get_args(Merging)}, got {downsample=}")
+    window = c.take("window_size", 7)
     arguments = {
-        "input_channels": c.pop("in_channels"),
-        "num_classes": c.pop("out_channels"),
+        "input_channels": c.take("in_channels"),
+        "num_classes": c.take("out_channels"),
         "strides": [[1] * dimensions] + [[2] * dimensions] * 5,
-        "feature_size": c.pop("feature_size", 24),
-        "depths": c.pop("depths"),
-        "num_heads": c.pop("num_heads"),
+        "feature_size": c.take("feature_size", 24),
+        "depths": c.take("depths", [2, 2, 2, 2]),
+        "num_heads": c.take("num_heads", [3, 6, 12, 24]),
+        "window_sizes": [window] * 4,
+        "mlp_ratio": c.take("mlp_ratio", 4.0),
+        "drop_path_rate": c.take("dropout_path_rate", 0.0),
         "recurrent": recurrent,
         "auxiliary_heads": False,
         "index_scheme": "cropped",
         "duplicated_sublattices": downsample == "duplicated",
     }
-    if c or downsample not in get_args(Merging):
-        unexpected = sorted(c) or [f"downsample={downsample!r}"]
-        raise ValueError(f"expected published SwinUNETR arguments, got {', '.join(unexpected)}")
+    c.close()
     return arguments, downsample
 
 
-def _fold_duplicates(x: Tensor) -> Tensor:
-    """Weights for sub-lattices taken twice or never -> each once.
+def fold_duplicates(renamed: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of the old merging, for sub-lattices taken twice or never -> for each taken once.
 
-    Projections of a repeated sub-lattice add up, those of a missing one are zero. The norm ran over the repeated
-    channels too, so that its scale is averaged and outputs are close, not equal.
+    With projection W, norm scale g and shift b, columns of a repeated sub-lattice add up, those of a missing one are
+    zero, g is absorbed into W, and the new shift gives the same constant. What remains different is that the published
+    norm averaged over the repeated channels: outputs are close, not equal.
     """
-    chunks = x.chunk(8, dim=-1)
-    ranks = [4 * i + 2 * j + k for i, j, k in PatchMerging.DUPLICATED]
-    taken = [[chunk for chunk, rank in zip(chunks, ranks, strict=True) if rank == wanted] for wanted in range(8)]
-    reduce = torch.sum if x.ndim > 1 else torch.mean
-    return torch.cat([reduce(torch.stack(t), 0) if t else torch.zeros_like(chunks[0]) for t in taken], dim=-1)
+    folded = dict(renamed)
+    for name, weight in renamed.items():
+        if re.fullmatch(r"encoder\.downsamples\.\d\.reduction\.weight", name):
+            norm = name.replace("reduction.weight", "norm.")
+            scale, shift = renamed[norm + "weight"], renamed[norm + "bias"]
+            chunks = (weight * scale).chunk(8, dim=1)
+            ranks = [4 * i + 2 * j + k for i, j, k in PatchMerging.DUPLICATED]
+            columns = [torch.zeros_like(chunks[0]) for _ in chunks]
+            for chunk, rank in zip(chunks, ranks, strict=True):
+                columns[rank] = columns[rank] + chunk
+            folded[name] = torch.cat(columns, dim=1)
+            folded[norm + "weight"] = torch.ones_like(scale)
+            folded[norm + "bias"] = torch.linalg.pinv(folded[name]) @ (weight @ shift)
+    return folded

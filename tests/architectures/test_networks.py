@@ -3,6 +3,7 @@
 import pytest
 import torch
 from network_cases import CASES, build
+from torch._dynamo.testing import CompileCounter
 
 EACH = pytest.mark.parametrize(("network", "arguments", "size"), CASES.values(), ids=CASES)
 
@@ -91,3 +92,21 @@ def test_nnunet_initialisation_leaves_no_dead_start(network, arguments, size):
     model.apply(model.initialize)
     output = model(torch.randn(1, 2, *size))
     assert output.isfinite().all() and 1e-3 < output.std() < 1e3
+
+
+@EACH
+def test_compiles_without_graph_breaks_and_without_recompiling_for_what_was_seen(network, arguments, size):
+    """Training and evaluation, deep supervision on and off, batches of two and of one, as nnU-Net runs them."""
+    torch._dynamo.reset()
+    counter = CompileCounter()
+    model = build(network, arguments)
+    compiled = torch.compile(model, backend=counter, fullgraph=True)
+    seen = []
+    for _ in range(2):
+        for training, deep, batch in ((True, True, 2), (False, True, 2), (False, False, 1)):
+            model.train(training)
+            model.decoder.deep_supervision = deep
+            with torch.set_grad_enabled(training):
+                compiled(torch.randn(batch, 2, *size))
+        seen.append(counter.frame_count)
+    assert seen[0] == seen[1] <= 3

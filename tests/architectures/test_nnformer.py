@@ -34,7 +34,7 @@ def test_published_nnformer_has_the_published_number_of_parameters():
         ({"depths": [0, 2]}, "depths of at least 1"),
         ({"shift_sizes": [1]}, "expected 2 shift_sizes, one for each of the strides, got 1"),
         ({"shift_sizes": [1, 2]}, "0 <= shift < window, got window .2, 2. and shift .2, 2."),
-        ({"window_sizes": [3, [2, 2, 2]]}, "expected 2 axes with 0 <= shift < window"),
+        ({"window_sizes": [3, [2, 2, 2]]}, "one for each of 2 axes"),
         ({"index_scheme": "nnformer"}, "cubic windows for the published index"),
         ({"deep_supervision": True, "auxiliary_heads": False}, "auxiliary_heads=True"),
     ],

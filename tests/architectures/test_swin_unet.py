@@ -25,7 +25,7 @@ def test_published_swin_unet_has_the_published_number_of_parameters(depths, expe
         ({"embed_dim": 0}, "embed_dim of at least 1, got 0"),
         ({"num_heads": [2, 5]}, "divides the 12 channels, got 5"),
         ({"depths": [2, 2, 2]}, "expected 2 depths, one per stride after the first, got 3"),
-        ({"window_sizes": [3, [2, 3]]}, r"windows of 3 sides or one number, got \[2, 3\]"),
+        ({"window_sizes": [3, [2, 3]]}, r"one for each of 3 axes, got \[2, 3\]"),
         ({"window_sizes": [3, 0]}, "window sides of at least 1"),
         ({"deep_supervision": True, "auxiliary_heads": False}, "auxiliary_heads=True"),
     ],

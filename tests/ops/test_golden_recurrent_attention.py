@@ -22,6 +22,7 @@ def index_scheme(case: GoldenCase) -> str:
 
 def build(case: GoldenCase, kind: type[WindowAttention] | type[WindowCrossAttention]):
     c = case.config["constructor"]
+    assert c.get("qkv_bias", True) and c.get("qk_scale") is None
     attention = kind(c["dim"], c["num_heads"], c["window_size"], index_scheme=index_scheme(case))
     attention.load_state_dict({n: t for n, t in case.state_dict().items() if n != "relative_position_index"})
     return attention.double()

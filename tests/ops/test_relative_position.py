@@ -56,3 +56,8 @@ def test_nnformer_index_outside_3d_raises():
 def test_index_of_a_shrunk_window_compiles_without_a_graph_break():
     compiled = torch.compile(relative_position_index, fullgraph=True, backend="eager")
     assert torch.equal(compiled((2, 3, 1), (2, 5, 3)), relative_position_index((2, 3, 1), (2, 5, 3)))
+
+
+def test_unknown_scheme_raises():
+    with pytest.raises(ValueError, match="got 'crop'"):
+        relative_position_index((2, 2), scheme="crop")

@@ -1,11 +1,13 @@
 import copy
 
+import numpy as np
 import pytest
 import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
-from plan_factory import DATASET_JSON, HIPPOCAMPUS_3D, make_configuration, make_plans
+from plan_factory import DATASET_JSON, HIPPOCAMPUS_2D, HIPPOCAMPUS_3D, make_configuration, make_plans
 
 from nnunet_reca import trainers
+from nnunet_reca.plans.networks import NETWORKS
 from nnunet_reca.trainers.recipe import BASE, TINY
 
 CPU = torch.device("cpu")
@@ -67,6 +69,57 @@ def test_failed_start_writes_nothing(folders):
     with pytest.raises(ValueError, match="at least 2 poolings"):
         make_trainer("nnUNetTrainerSwinUNETRReca", make_configuration([8, 8, 8], [[1] * 3, [2] * 3]))
     assert list((folders / "results").iterdir()) == []
+
+
+REGIONS = DATASET_JSON | {
+    "labels": {"background": 0, "whole": [1, 2], "core": [2], "ignore": 3},
+    "regions_class_order": [1, 2],
+}
+LOWRES = make_configuration([32, 32, 32], [[1] * 3] + [[2] * 3] * 3, next_stage="3d_cascade_fullres")
+PLANNED = {
+    "2d": HIPPOCAMPUS_2D | {"batch_dice": True},
+    "3d_lowres": LOWRES | {"batch_dice": False},
+    "3d_fullres": make_configuration([32, 48, 32], [[1] * 3] + [[2] * 3] * 3, batch_dice=False),
+    "3d_cascade_fullres": {"inherits_from": "3d_fullres", "previous_stage": "3d_lowres"},
+}
+
+
+def random_batch(trainer, regions):
+    """As nnU-Net's loaders make it: integer labels, or one channel per region and one for the ignore label."""
+    patch = trainer.configuration_manager.patch_size
+    scales = trainer._get_deep_supervision_scales() or [[1] * len(patch)]
+
+    def target(scale):
+        sides = [round(side * s) for side, s in zip(patch, scale, strict=True)]
+        return torch.randint(0, 2, (2, 3, *sides)).float() if regions else torch.randint(0, 3, (2, 1, *sides))
+
+    targets = [target(scale) for scale in scales]
+    deep = trainer.enable_deep_supervision
+    data = torch.randn(2, trainer.num_input_channels, *patch)
+    return {"data": data, "target": targets if deep else targets[0]}
+
+
+@pytest.mark.parametrize("kind", ["3d_cascade_fullres", "3d_fullres regions", "2d regions", "2d"])
+@pytest.mark.parametrize("network", NETWORKS)
+def test_every_trainer_takes_steps_with_cascade_regions_and_ignore_label(folders, network, kind):
+    configuration, *regions = kind.split(" ")
+    if configuration != "2d" and 3 not in NETWORKS[network].dimensions:
+        pytest.skip(f"{network} is a 2D network")
+    stored = folders / "preprocessed" / "Dataset999_Test" / "nnUNetPlans_test"
+    stored.mkdir(parents=True)
+    (stored / "a.b2nd").touch()
+    dataset = copy.deepcopy(REGIONS if regions else DATASET_JSON)
+    trainer = getattr(trainers, f"nnUNetTrainer{network}Reca_tiny_2epochs")
+    trainer = trainer(make_plans(**PLANNED), configuration, 0, dataset, CPU)
+    trainer.initialize()
+    assert trainer.num_input_channels == (3 if "cascade" in kind else 1)
+    batch = random_batch(trainer, bool(regions))
+    trainer.network.train()
+    losses = [float(trainer.train_step(batch)["loss"]) for _ in range(3)]
+    assert np.isfinite(losses).all()
+    assert [n for n, p in trainer.network.named_parameters() if p.grad is None] == []
+    trainer.network.eval()
+    assert np.isfinite(trainer.validation_step(batch)["loss"])
 
 
 def test_a_users_subclass_works(folders):

@@ -1,21 +1,28 @@
 """Files with the key layouts of published checkpoints, made by the libraries that define them."""
 
 import json
+import sys
+import types
 import warnings
 
 import numpy as np
 import pytest
 import torch
+from golden_io import golden_cases
+from golden_network import as_list
 from nnunetv2.run.load_pretrained_weights import load_pretrained_weights
 from plan_factory import DATASET_JSON, make_configuration, make_plans
 
 from nnunet_reca import trainers
-from nnunet_reca.architectures import NnFormer, SwinUNETR
+from nnunet_reca.architectures import NnFormer, SwinUnet, SwinUNETR
 from nnunet_reca.cli.convert_weights import main
+from nnunet_reca.weights import rename
 from nnunet_reca.weights.adapt import fold_sublattices, match_input_channels, resize_bias_table
 from nnunet_reca.weights.checkpoint import read_checkpoint
 from nnunet_reca.weights.convert import convert
 from nnunet_reca.weights.layouts import known_layouts
+from nnunet_reca.weights.nnformer import nnformer_arguments, nnformer_rules
+from nnunet_reca.weights.swin_unetr import swin_unetr_arguments, swin_unetr_rules
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -68,17 +75,56 @@ def test_monai_swin_unetr_gives_the_same_output(dimensions, size, merging):
     }
 
 
-def test_old_merging_is_folded_for_a_network_that_merges_each_sublattice_once():
+@pytest.mark.parametrize("merging", ["merging", "mergingv2", "duplicated"])
+def test_in_2d_every_merging_gives_the_same_output(merging):
+    """There the published code has one order of the sub-lattices under all names."""
+    source, network = monai_network(2), our_network(2)
+    convert(source.state_dict(), network, known_layouts(merging))
+    copy_heads(network, source)
+    x = torch.randn(1, 1, 64, 64)
+    torch.testing.assert_close(network(x), source(x), atol=1e-4, rtol=1e-4)
+
+
+def duplicated_golden_cases():
+    cases = [c for c in golden_cases("SwinUNETR") if c.recurrent and c.config["constructor"]["spatial_dims"] == 3]
+    return [c for c in cases if c.config["constructor"].get("downsample") == "merging"][:1]
+
+
+def converted_golden(case, merging):
+    arguments, _ = swin_unetr_arguments(case.config["constructor"], recurrent=True, duplicated=True)
+    network = SwinUNETR(**{**arguments, "duplicated_sublattices": False}).eval()
+    _, report = convert(case.state_dict(), network, known_layouts(merging))
+    head = rename(case.state_dict(), swin_unetr_rules(3, "duplicated"))
+    network.load_state_dict({n: t for n, t in head.items() if "seg_layers" in n}, strict=False)
+    return network, report
+
+
+@pytest.mark.parametrize("case", duplicated_golden_cases(), ids=str)
+def test_golden_old_merging_is_folded_close_to_the_published_output(case):
+    output = case.array("output")
+    agreement = {}
+    for merging in ("merging", "duplicated"):
+        network, report = converted_golden(case, merging)
+        agreement[merging] = (network(case.array("input")).argmax(1) == output.argmax(1)).float().mean().item()
+        assert "merging" in report.note
+    assert agreement["duplicated"] > 0.93 > agreement["merging"], agreement
+
+
+def test_folded_merging_sums_repeated_columns_and_can_learn_the_missing_ones():
     """Published columns are for offsets 000 100 010 001 101 010 001 111; the network's are in row-major order."""
-    source = monai_network(3)
-    network = our_network(3)
-    name = "downsample.reduction.weight"
-    columns = source.state_dict()[f"swinViT.layers1.0.{name}"].chunk(8, dim=1)
+    source, network = monai_network(3), our_network(3)
     convert(source.state_dict(), network, known_layouts("duplicated"))
-    ours = network.encoder.downsamples[0].reduction.weight.chunk(8, dim=1)
+    state, merge = source.state_dict(), network.encoder.downsamples[0]
+    weight, scale, shift = (
+        state[f"swinViT.layers1.0.downsample.{n}"] for n in ("reduction.weight", "norm.weight", "norm.bias")
+    )
+    columns = (weight * scale).chunk(8, dim=1)
     for rank, parts in enumerate(([0], [3, 6], [2, 5], [], [1], [4], [], [7])):
         expected = sum((columns[i] for i in parts), torch.zeros_like(columns[0]))
-        torch.testing.assert_close(ours[rank], expected)
+        torch.testing.assert_close(merge.reduction.weight.chunk(8, dim=1)[rank], expected)
+    torch.testing.assert_close(merge.reduction.weight @ merge.norm.bias, weight @ shift, atol=1e-5, rtol=1e-4)
+    network(torch.randn(1, 1, 64, 32, 32)).square().mean().backward()
+    assert all(chunk.abs().max() > 0 for chunk in merge.reduction.weight.grad.chunk(8, dim=1))
 
 
 def self_supervised(source, prefix, fc_names=True):
@@ -160,49 +206,28 @@ def test_folded_merging_acts_alike_where_the_unmerged_axis_is_constant():
     assert torch.allclose(folded @ token.flatten(), weight @ torch.cat([token, token]).flatten(), atol=1e-5)
 
 
-def test_nnformer_with_published_index_becomes_exact_with_equal_output():
-    torch.manual_seed(0)
-    options = {
-        "strides": [[1] * 3, [2] * 3],
-        "patch_embed_strides": [[2, 2, 2], [1, 2, 2]],
-        "embed_dim": 12,
-        "depths": [2, 2],
-        "num_heads": [3, 3],
-        "window_sizes": [3, 3],
-        "drop_path_rate": 0.0,
-    }
-    published = NnFormer(1, 3, index_scheme="nnformer", **options).eval()
-    with torch.no_grad():
-        for parameter in published.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.3)
-    state = {
-        "model_down." + n: t for n, t in to_published_nnformer(published).items() if not n.startswith(("d:", "f:"))
-    }
-    state |= {n[2:]: t for n, t in to_published_nnformer(published).items() if n.startswith(("d:", "f:"))}
-    exact = NnFormer(1, 3, **options).eval()
-    convert(state, exact, known_layouts())
-    exact.decoder.seg_layers.load_state_dict(published.decoder.seg_layers.state_dict())
-    x = torch.randn(1, 1, 12, 24, 24)
-    torch.testing.assert_close(exact(x), published(x), atol=1e-5, rtol=1e-5)
+@pytest.mark.parametrize("case", golden_cases("NnFormer"), ids=str)
+def test_golden_nnformer_converts_to_the_exact_index_with_equal_output(case):
+    arguments = nnformer_arguments(case.config["constructor"], recurrent=case.recurrent)
+    network = NnFormer(**{**arguments, "index_scheme": "exact"}).eval()
+    convert(case.state_dict(), network, known_layouts())
+    heads = rename(case.state_dict(), nnformer_rules())
+    network.load_state_dict({n: t for n, t in heads.items() if "seg_layers" in n}, strict=False)
+    outputs = as_list(network(case.array("input")))
+    for output, stem in zip(outputs, case.stems("output"), strict=True):
+        torch.testing.assert_close(output, case.array(stem), atol=1e-4, rtol=0)
 
 
-def to_published_nnformer(network):
-    """Our names back to the published ones, the inverse of the rename table; d: and f: mark decoder and final."""
-    convs = ["proj1.conv1", "proj1.conv2", "proj2.conv1", "proj2.conv2"]
-    norms = ["proj1.norm1", "proj1.norm2", "proj2.norm1", "norm"]
-    names = {}
-    for name, tensor in network.state_dict().items():
-        for i in range(4):
-            name = name.replace(f"encoder.patch_embed.convs.{i}.", f"patch_embed.{convs[i]}.")
-            name = name.replace(f"encoder.patch_embed.norms.{i}.", f"patch_embed.{norms[i]}.")
-            name = name.replace(f"encoder.norms.{i}.", f"norm{i}.")
-        name = name.replace("encoder.stages.", "layers.").replace("decoder.stages.", "d:decoder.layers.")
-        name = name.replace("encoder.downsamples.0.", "layers.0.downsample.").replace(".upsample.", ".Upsample.")
-        parts = name.split(".")
-        if name.startswith("decoder.seg_layers"):
-            name = f"f:final.{parts[2]}.up.{parts[3]}"
-        names[name] = tensor
-    return names
+@pytest.mark.parametrize("part", ["encoder10", "encoder2", "encoder3"])
+def test_truncated_checkpoint_of_a_full_depth_network_is_an_error(part):
+    state = {n: t for n, t in monai_network().state_dict().items() if not n.startswith(f"{part}.")}
+    with pytest.raises(ValueError, match="missing in the file"):
+        convert(state, our_network(), known_layouts())
+
+
+def test_weights_of_other_dimensions_say_so():
+    with pytest.raises(ValueError, match="weights of a 3D network, choose a configuration of as many dimensions"):
+        convert(monai_network(3).state_dict(), our_network(2), known_layouts())
 
 
 @pytest.mark.parametrize(
@@ -224,8 +249,10 @@ def test_checkpoints_that_do_not_fit_are_errors_and_change_nothing(change, messa
 
 
 def test_weights_of_another_network_say_which():
-    with pytest.raises(ValueError, match="got SwinUNETR .* fits SwinUNETR; change the trainer"):
-        convert(monai_network().state_dict(), torch.nn.Linear(1, 1), known_layouts())
+    strides = [[1, 1], [4, 4], [2, 2]]
+    other = SwinUnet(1, 2, strides=strides, embed_dim=12, depths=[1, 1], num_heads=[1, 2], window_sizes=[3, 3])
+    with pytest.raises(ValueError, match="for SwinUnet, got SwinUNETR .* fits SwinUNETR; change the trainer"):
+        convert(monai_network().state_dict(), other, known_layouts())
 
 
 def test_unknown_layout_lists_the_known_ones():
@@ -243,11 +270,22 @@ def test_unknown_layout_lists_the_known_ones():
         (lambda f: torch.save({"state_dict": {"a": Opaque()}}, f), "--trust-pickle"),
     ],
 )
-def test_unusable_files_say_why(tmp_path, write, message):
-    file = tmp_path / "weights.pt"
+@pytest.mark.parametrize("suffix", [".pt", ".npz", ".safetensors"])
+def test_unusable_files_say_why(tmp_path, write, message, suffix):
+    file = tmp_path / f"weights{suffix}"
     write(file)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=message if suffix == ".pt" else ""):
         read_checkpoint(file)
+
+
+def test_trusted_pickle_of_an_unknown_module_says_what_is_missing(tmp_path):
+    module = types.ModuleType("their_training_code")
+    module.Opaque = type("Opaque", (), {"__module__": "their_training_code"})
+    sys.modules["their_training_code"] = module
+    torch.save({"state_dict": {"a": torch.ones(1)}, "config": module.Opaque()}, tmp_path / "weights.pt")
+    del sys.modules["their_training_code"]
+    with pytest.raises(ValueError, match="No module named 'their_training_code'.*save its state dict alone"):
+        read_checkpoint(tmp_path / "weights.pt", trust=True)
 
 
 class Opaque:
@@ -297,6 +335,18 @@ def test_command_writes_what_nnunet_loads_and_prints_the_report(planned, tmp_pat
 
     assert main(words) == 1 and "say --overwrite" in capsys.readouterr().err
     assert main([*words, "--overwrite"]) == 0
+
+
+def test_output_that_cannot_be_written_is_one_line(planned, tmp_path, capsys):
+    source = tmp_path / "monai.pt"
+    torch.save(monai_network().state_dict(), source)
+    (tmp_path / "file").touch()
+    for output in (tmp_path, tmp_path / "file" / "weights.pth"):
+        words = [str(source), "-tr", "nnUNetTrainerSwinUNETR_tiny", "-d", "999", "-c", "2d", "-o", str(output)]
+        assert main([*words, "--overwrite"]) == 1
+        error = capsys.readouterr().err
+        assert str(output) in error and len(error.strip().splitlines()) == 1
+    assert not list(tmp_path.glob("*.partial"))
 
 
 @pytest.mark.parametrize(

@@ -82,5 +82,5 @@ def test_swin_unetr_rules_keep_the_same_tokens_together_in_every_merging_order()
 
 
 def test_unknown_constructor_argument_raises():
-    with pytest.raises(ValueError, match="got use_v2"):
-        swin_unetr_arguments({"in_channels": 1, "out_channels": 2, "use_v2": True}, recurrent=False, duplicated=False)
+    with pytest.raises(ValueError, match="got use_v3"):
+        swin_unetr_arguments({"in_channels": 1, "out_channels": 2, "use_v3": True}, recurrent=False, duplicated=False)

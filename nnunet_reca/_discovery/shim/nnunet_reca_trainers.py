@@ -4,6 +4,8 @@
 def __getattr__(name: str) -> type:
     if not name.startswith("nnUNetTrainer"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from nnunet_reca import trainers
-
+    try:
+        from nnunet_reca import trainers
+    except ModuleNotFoundError as error:  # inherited from another environment, which has the package
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from error
     return getattr(trainers, name)
