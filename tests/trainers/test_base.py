@@ -117,7 +117,10 @@ def test_every_trainer_takes_steps_with_cascade_regions_and_ignore_label(folders
     trainer.network.train()
     losses = [float(trainer.train_step(batch)["loss"]) for _ in range(3)]
     assert np.isfinite(losses).all()
-    assert [n for n, p in trainer.network.named_parameters() if p.grad is None] == []
+    # nnU-Net gives the coarsest scale no weight, unless it trains on several devices
+    coarsest = f"decoder.seg_layers.{len(trainer.network.decoder.seg_layers) - 1}."
+    without = [n for n, p in trainer.network.named_parameters() if p.grad is None]
+    assert all(n.startswith(coarsest) for n in without)
     trainer.network.eval()
     assert np.isfinite(trainer.validation_step(batch)["loss"])
 
