@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from fingerprints import PLANNERS, plan
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
@@ -17,7 +17,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from nnunet_reca.plans import rewrite_plan
 from nnunet_reca.plans.networks import NETWORKS
 
-DRAWN = int(os.environ.get("RECA_PLANS", "100"))
+DRAWN = int(os.environ.get("RECA_PLANS", "25"))
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,15 @@ def data_sets(draw):
 
 
 def check(plans, configuration, network, size, channels, classes):
-    """Output sizes at nnU-Net's own deep-supervision scales, gradients of all parameters, and a stable state dict."""
+    """Output sizes at nnU-Net's own deep-supervision scales, gradients of all parameters, and a stable state dict.
+
+    Where nnU-Net plans a single pooling, for the smallest images, the networks say that they need two.
+    """
+    planned = PlansManager(plans).get_configuration(configuration).pool_op_kernel_sizes
+    if len(planned) < 3:
+        with pytest.raises(ValueError, match="at least 2 poolings"):
+            rewrite_plan(plans, configuration, network=network, size=size, recurrent=True)
+        return
     rewritten = rewrite_plan(plans, configuration, network=network, size=size, recurrent=True)
     chosen = PlansManager(rewritten).get_configuration(configuration)
 
@@ -77,7 +85,8 @@ def check(plans, configuration, network, size, channels, classes):
 @settings(
     max_examples=DRAWN,
     deadline=None,
-    derandomize=DRAWN <= 100,
+    derandomize=DRAWN <= 25,
+    phases=[Phase.explicit, Phase.generate],  # shrinking replans for minutes, and a drawn data set is short already
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 @given(data=data_sets())
