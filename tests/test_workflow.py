@@ -249,6 +249,37 @@ def test_exported_model_predicts_the_same_elsewhere_without_preprocessed_data(tr
         assert np.array_equal(first, second)
 
 
+@pytest.mark.parametrize(
+    ("network", "configuration"), [("NnFormer", "3d_fullres"), ("SwinUnet", "2d"), ("DATransUnet", "2d")]
+)
+def test_every_other_network_trains_validates_and_predicts(workspace, scans, network, configuration):
+    trainer = f"nnUNetTrainer{network}Reca_tiny_1epochs"
+    workspace.train(trainer, configuration)
+    model = workspace.model(trainer, configuration)
+    validation = json.loads((model / "fold_0" / "validation" / "summary.json").read_text())
+    assert 0 <= validation["foreground_mean"]["Dice"] <= 1
+    output = predict(
+        workspace,
+        scans,
+        workspace.folder / network,
+        trainer=trainer,
+        configuration=configuration,
+        options=("--disable_tta",),
+    )
+    for name in ("plain", "large"):
+        scan, segmentation = read(scans / f"{name}_0000.nii.gz"), read(output / f"{name}.nii.gz")
+        assert segmentation.GetSize() == scan.GetSize()
+        assert segmentation.GetDirection() == pytest.approx(scan.GetDirection(), abs=1e-5)
+
+
+def test_2d_network_asked_for_3d_names_the_configuration_to_use(workspace):
+    words = ("nnUNetv2_train", 4, "3d_fullres", 0, "-tr", "nnUNetTrainerDATransUnetReca_tiny", "-device", "cpu")
+    failed = subprocess.run(workspace.command(*words), env=workspace.environment, capture_output=True, text=True)
+    assert failed.returncode != 0
+    assert "expected a 2D configuration for DATransUnet, got 3d_fullres" in failed.stderr
+    assert "use the configuration 2d" in failed.stderr
+
+
 def test_wrong_trainer_option_stops_at_once_and_leaves_results_alone(trained):
     fold = trained.model(RECA, "3d_fullres") / "fold_0"
     before = {p: p.stat().st_mtime_ns for p in fold.rglob("*")}
