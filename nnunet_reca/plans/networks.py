@@ -11,13 +11,10 @@ Preset = Mapping[str, Any]
 
 def swin_unetr_arguments(geometry: Geometry, preset: Preset) -> dict[str, Any]:
     """Arguments of :class:`nnunet_reca.architectures.SwinUNETR`: s_1 embeds patches, stage i merges by s_{i+1}."""
-    stages = geometry.poolings - 1
-    maps = geometry.map_sizes()[1:-1]
     return {
         "strides": [list(s) for s in geometry.strides],
         "feature_size": preset["feature_size"],
-        **_stage_arguments(preset, stages),
-        "window_sizes": [window_size(m, w) for m, w in zip(maps, preset["windows"], strict=False)],
+        **_stage_arguments(preset, geometry.map_sizes()[1:-1]),
         "kernel_sizes": [list(k) for k in geometry.kernel_sizes],
     }
 
@@ -28,7 +25,8 @@ def nnformer_arguments(geometry: Geometry, preset: Preset) -> dict[str, Any]:
     return {
         "strides": [list(geometry.strides[0]), *merges],
         "patch_embed_strides": embed,
-        **_token_arguments(preset, maps),
+        "embed_dim": preset["embed_dim"],
+        **_stage_arguments(preset, maps),
     }
 
 
@@ -36,7 +34,11 @@ def swin_unet_arguments(geometry: Geometry, preset: Preset) -> dict[str, Any]:
     """Arguments of :class:`nnunet_reca.architectures.SwinUnet`: patches of s_1 s_2, stages merge by s_3 and on."""
     embed, merges, maps = _token_pyramid(geometry)
     patch = [a * b for a, b in zip(*embed, strict=True)]
-    return {"strides": [list(geometry.strides[0]), patch, *merges], **_token_arguments(preset, maps)}
+    return {
+        "strides": [list(geometry.strides[0]), patch, *merges],
+        "embed_dim": preset["embed_dim"],
+        **_stage_arguments(preset, maps),
+    }
 
 
 def _token_pyramid(geometry: Geometry) -> tuple[list[list[int]], list[list[int]], list[Size]]:
@@ -48,14 +50,6 @@ def _token_pyramid(geometry: Geometry) -> tuple[list[list[int]], list[list[int]]
     if geometry.poolings == 2:
         return [strides[1], strides[0]], strides[2:], geometry.map_sizes()[1:]
     return strides[1:3], strides[3:], geometry.map_sizes()[2:]
-
-
-def _token_arguments(preset: Preset, maps: list[Size]) -> dict[str, Any]:
-    return {
-        "embed_dim": preset["embed_dim"],
-        **_stage_arguments(preset, len(maps)),
-        "window_sizes": [window_size(m, w) for m, w in zip(maps, preset["windows"], strict=False)],
-    }
 
 
 def da_transunet_arguments(geometry: Geometry, preset: Preset) -> dict[str, Any]:
@@ -72,8 +66,13 @@ def da_transunet_arguments(geometry: Geometry, preset: Preset) -> dict[str, Any]
     }
 
 
-def _stage_arguments(preset: Preset, stages: int) -> dict[str, Any]:
-    return {name: preset[name][:stages] for name in ("depths", "num_heads")}
+def _stage_arguments(preset: Preset, maps: list[Size]) -> dict[str, Any]:
+    """Depth, heads and window of the stages, one for each token map."""
+    return {
+        "depths": preset["depths"][: len(maps)],
+        "num_heads": preset["num_heads"][: len(maps)],
+        "window_sizes": [window_size(m, w) for m, w in zip(maps, preset["windows"], strict=False)],
+    }
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,8 @@ import pickle
 import pytest
 
 from nnunet_reca import trainers
+from nnunet_reca.plans.networks import NETWORKS
+from nnunet_reca.trainers import names
 from nnunet_reca.trainers.names import TrainerName, base_names, parse_trainer_name
 
 RECA = "nnUNetTrainerSwinUNETRReca"
@@ -65,3 +67,8 @@ def test_twins_are_one_class_with_a_switch():
         sa, reca = getattr(trainers, name), getattr(trainers, f"{name}Reca")
         assert issubclass(reca, sa) and reca.reca_recurrent and not sa.reca_recurrent
         assert reca.reca_network == sa.reca_network
+
+
+def test_names_know_the_networks_that_plans_know():
+    assert set(names.NETWORKS) == set(NETWORKS)
+    assert names.WINDOWED == {name for name, network in NETWORKS.items() if network.windowed}
