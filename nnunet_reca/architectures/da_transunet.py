@@ -142,6 +142,8 @@ class CascadedUpsampler(nn.Module):
             nn.Conv2d(width, num_classes, kernel_size=3, padding=1)
             for width in list(reversed(decoder_channels))[:levels]
         )
+        if not deep_supervision:  # DistributedDataParallel wants a gradient for every parameter that asks for one
+            self.seg_layers[1:].requires_grad_(False)
 
     def forward(self, features: Sequence[Tensor]) -> Tensor | list[Tensor]:
         *skips, x = features
@@ -181,7 +183,7 @@ class DATransUNet(nn.Module):
         skip_attention: for each of these whether its skip passes dual attention; default all but the skip at stride s_1
             (published: where the upsampled map has 512, 256 or 64 channels, which holds for the first two).
         recurrent: Recurrent-Attention in the transformer; False is its self-attention twin.
-        deep_supervision: initial value of ``decoder.deep_supervision``.
+        deep_supervision: initial value of ``decoder.deep_supervision``; False also freezes the coarser heads.
         auxiliary_heads: build the heads of the coarser scales; deep supervision needs them.
         valid_pooling: published pooling, which loses the last row and column; needs strides of 2.
         repeat_single_channel: repeat an image of one channel to three, as published; the first convolution then has

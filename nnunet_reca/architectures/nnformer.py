@@ -148,6 +148,8 @@ class NnFormerDecoder(nn.Module):
         self.stages = nn.ModuleList(map(UpStage, shapes, merges, rates))
         heads = shapes if auxiliary_heads else shapes[:1]
         self.seg_layers = nn.ModuleList(transposed_conv(s.dim, num_classes, patch, bias=True) for s in heads)
+        if not deep_supervision:  # DistributedDataParallel wants a gradient for every parameter that asks for one
+            self.seg_layers[1:].requires_grad_(False)
 
     def forward(self, features: Sequence[Tensor]) -> Tensor | list[Tensor]:
         x = features[-1]
@@ -183,7 +185,7 @@ class NnFormer(nn.Module):
         drop_path_rate: of the last block, rising linearly from 0, in the encoder and again in the decoder.
         recurrent: Recurrent-Attention in the encoder; False is its self-attention twin.
         carry_alignment: "window" as published, or "spatial", see :class:`nnunet_reca.blocks.SwinStage`.
-        deep_supervision: initial value of ``decoder.deep_supervision``.
+        deep_supervision: initial value of ``decoder.deep_supervision``; False also freezes the coarser heads.
         auxiliary_heads: build the heads of the coarser scales; deep supervision needs them.
         index_scheme: "exact", or "nnformer" as published, which needs cubic windows.
 

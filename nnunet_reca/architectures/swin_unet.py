@@ -89,6 +89,8 @@ class SwinUnetDecoder(nn.Module):
         self.seg_layers = nn.ModuleList([nn.Linear(embed_dim, num_classes, bias=False)])
         if auxiliary_heads:
             self.seg_layers.extend(nn.Linear(w, num_classes) for w in width[:-1])
+        if not deep_supervision:  # DistributedDataParallel wants a gradient for every parameter that asks for one
+            self.seg_layers[1:].requires_grad_(False)
 
     def forward(self, features: Sequence[Tensor]) -> Tensor | list[Tensor]:
         x = features[-1]
@@ -125,7 +127,7 @@ class SwinUnet(nn.Module):
         drop_path_rate: of the last block, rising linearly from 0; decoder stages take their encoder stage's rates.
         recurrent: Recurrent-Attention in the encoder; False is its self-attention twin.
         carry_alignment: "window" as published, or "spatial", see :class:`nnunet_reca.blocks.SwinStage`.
-        deep_supervision: initial value of ``decoder.deep_supervision``.
+        deep_supervision: initial value of ``decoder.deep_supervision``; False also freezes the coarser heads.
         auxiliary_heads: build the heads of the coarser scales; deep supervision needs them.
 
     Raises:

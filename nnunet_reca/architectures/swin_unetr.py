@@ -141,6 +141,8 @@ class UNETRDecoder(nn.Module):
         self.seg_layers = nn.ModuleList(
             segmentation_head(width[i], num_classes, len(strides[0])) for i in range(levels)
         )
+        if not deep_supervision:  # DistributedDataParallel wants a gradient for every parameter that asks for one
+            self.seg_layers[1:].requires_grad_(False)
 
     def forward(self, image: Tensor, features: Sequence[Tensor]) -> Tensor | list[Tensor]:
         refined = [block(f) for block, f in zip(self.skips, features[:-2], strict=True)]
@@ -175,7 +177,7 @@ class SwinUNETR(nn.Module):
         drop_path_rate: of the last block, rising linearly from 0.
         recurrent: Recurrent-Attention in the encoder; False is its self-attention twin.
         carry_alignment: "window" as published, or "spatial", see :class:`nnunet_reca.blocks.SwinStage`.
-        deep_supervision: initial value of ``decoder.deep_supervision``.
+        deep_supervision: initial value of ``decoder.deep_supervision``; False also freezes the coarser heads.
         auxiliary_heads: build the heads of the coarser scales; deep supervision needs them.
         index_scheme: "exact", or "cropped" as published.
         duplicated_sublattices: published merging instead of the correct one; needs strides of 2 on three axes.

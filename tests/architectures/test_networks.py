@@ -110,3 +110,13 @@ def test_compiles_without_graph_breaks_and_without_recompiling_for_what_was_seen
                 compiled(torch.randn(batch, 2, *size))
         seen.append(counter.frame_count)
     assert seen[0] == seen[1] <= 3
+
+
+@EACH
+def test_without_deep_supervision_only_the_finest_head_is_trained(network, arguments, size):
+    model = build(network, arguments, deep_supervision=False)
+    frozen = {n for n, p in model.named_parameters() if not p.requires_grad}
+    coarser = [n for n, _ in model.named_parameters() if n.startswith("decoder.seg_layers.")]
+    assert frozen == {n for n in coarser if not n.startswith("decoder.seg_layers.0.")}
+    model(torch.randn(2, 2, *size)).square().mean().backward()
+    assert [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None] == []

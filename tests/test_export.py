@@ -1,0 +1,24 @@
+"""Every network leaves PyTorch: torch.export, and ONNX checked with onnxruntime, at a fixed patch size."""
+
+import onnxruntime
+import pytest
+import torch
+from network_cases import CASES, build
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+
+@pytest.mark.parametrize(("network", "arguments", "size"), CASES.values(), ids=CASES)
+def test_exported_program_and_onnx_model_give_the_same_output(network, arguments, size, tmp_path):
+    model = build(network, arguments).eval()
+    x = torch.randn(1, 2, *size)
+    with torch.no_grad():
+        expected = model(x)
+        # the fused attention of a backend fixes a memory layout that ONNX does not have
+        with sdpa_kernel(SDPBackend.MATH):
+            program = torch.export.export(model, (x,))
+            onnx = torch.onnx.export(program, (x,), dynamo=True, verbose=False)
+        torch.testing.assert_close(program.module()(x), expected, atol=1e-5, rtol=1e-5)
+    onnx.save(tmp_path / "model.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+    (output,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+    torch.testing.assert_close(torch.from_numpy(output), expected, atol=1e-4, rtol=1e-4)
