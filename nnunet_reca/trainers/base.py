@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
@@ -15,6 +16,8 @@ from nnunet_reca.trainers.recipe import RECIPES, EpochSchedule, build_optimizer
 
 #: Environment variable that shortens epochs, for tests and quick looks.
 ITERATIONS_VARIABLE = "nnUNet_reca_iterations_per_epoch"
+#: Training steps in a row whose loss may be NaN or infinite; their updates are skipped.
+NON_FINITE_LIMIT = 50
 
 
 class RecaTrainer(nnUNetTrainer):
@@ -63,6 +66,7 @@ class RecaTrainer(nnUNetTrainer):
             self.print_to_log_file(f"{ITERATIONS_VARIABLE} is set: {iterations} training steps per epoch")
         # nnU-Net's deep supervision loss divides zero by zero with a single scale
         self.enable_deep_supervision = len(self.configuration_manager.pool_op_kernel_sizes) > 2
+        self.non_finite_steps = 0
         # nnU-Net saves every 50 epochs, which a short training would never reach
         self.save_every = min(self.save_every, max(1, self.num_epochs // 20))
 
@@ -96,6 +100,29 @@ class RecaTrainer(nnUNetTrainer):
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, EpochSchedule]:
         optimizer = build_optimizer(self.network, self.recipe)
         return optimizer, EpochSchedule(optimizer, self.recipe, self.num_epochs)
+
+    def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """nnU-Net's step; a loss that stays NaN or infinite ends the training instead of wasting its time.
+
+        Raises:
+            RuntimeError: after :data:`NON_FINITE_LIMIT` such steps in a row; checkpoints are kept as they are.
+        """
+        result = super().train_step(batch)
+        self.non_finite_steps = 0 if np.isfinite(result["loss"]).all() else self.non_finite_steps + 1
+        if self.non_finite_steps >= NON_FINITE_LIMIT:
+            raise RuntimeError(
+                f"expected a finite loss, got NaN or infinity in {self.non_finite_steps} training steps in a row; "
+                f"training stops in epoch {self.current_epoch}, the checkpoints in {self.output_folder} are kept. "
+                "Check the intensities of the preprocessed data, or lower the learning rate"
+            )
+        return result
+
+    def save_checkpoint(self, filename: str) -> None:
+        """nnU-Net's checkpoint, written beside and moved into place: an interruption leaves the old one whole."""
+        partial = f"{filename}.partial"
+        super().save_checkpoint(partial)
+        if os.path.isfile(partial):  # one process of several writes, and none with checkpointing disabled
+            os.replace(partial, filename)
 
 
 def _iterations_from_environment() -> int | None:

@@ -1,7 +1,6 @@
 """The training recipe of all networks: optimizer, schedule, clipping, in one place."""
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,16 +85,19 @@ def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, 
 
 
 def build_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """AdamW of the recipe, which clips gradients before each step.
+    """AdamW of the recipe, which clips gradients before each step and skips a step whose gradients are not finite.
 
     nnU-Net clips to 12 after unscaling and before the step; clipping in a hook of the step makes that the recipe's
-    norm and leaves nnU-Net's ``train_step`` alone.
+    norm and leaves nnU-Net's ``train_step`` alone. On CUDA the gradient scaler skips steps already.
     """
     optimizer = torch.optim.AdamW(parameter_groups(network, recipe.weight_decay), lr=recipe.initial_lr)
 
     def clip(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
-        parameters: Iterable[Tensor] = (p for group in optimizer.param_groups for p in group["params"])
-        nn.utils.clip_grad_norm_(parameters, recipe.gradient_norm)
+        parameters: list[Tensor] = [p for group in optimizer.param_groups for p in group["params"]]
+        norm = nn.utils.clip_grad_norm_(parameters, recipe.gradient_norm)
+        if norm.device.type != "cuda" and not norm.isfinite():
+            for parameter in parameters:
+                parameter.grad = None
 
     optimizer.register_step_pre_hook(clip)
     return optimizer

@@ -1,4 +1,5 @@
 import copy
+import os
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from plan_factory import DATASET_JSON, HIPPOCAMPUS_2D, HIPPOCAMPUS_3D, make_conf
 
 from nnunet_reca import trainers
 from nnunet_reca.plans.networks import NETWORKS
+from nnunet_reca.trainers import base
 from nnunet_reca.trainers.recipe import BASE, TINY
 
 CPU = torch.device("cpu")
@@ -123,6 +125,61 @@ def test_every_trainer_takes_steps_with_cascade_regions_and_ignore_label(folders
     assert all(n.startswith(coarsest) for n in without)
     trainer.network.eval()
     assert np.isfinite(trainer.validation_step(batch)["loss"])
+
+
+@pytest.fixture
+def initialized(folders):
+    stored = folders / "preprocessed" / "Dataset999_Test" / "nnUNetPlans_test"
+    stored.mkdir(parents=True)
+    (stored / "a.b2nd").touch()
+    trainer = trainers.nnUNetTrainerSwinUNETRReca_tiny_2epochs
+    trainer = trainer(make_plans(**PLANNED), "2d", 0, copy.deepcopy(DATASET_JSON), CPU)
+    trainer.initialize()
+    trainer.network.train()
+    return trainer
+
+
+def test_steps_with_a_loss_that_is_not_finite_change_nothing_and_end_the_training_if_they_persist(
+    initialized, monkeypatch
+):
+    monkeypatch.setattr(base, "NON_FINITE_LIMIT", 3)
+    good = random_batch(initialized, False)
+    bad = {**good, "data": torch.full_like(good["data"], float("nan"))}
+    initialized.train_step(good)
+    before = [p.clone() for p in initialized.network.parameters()]
+    initialized.train_step(bad)
+    initialized.train_step(bad)
+    assert all(torch.equal(p, b) for p, b in zip(initialized.network.parameters(), before, strict=True))
+    assert np.isfinite(initialized.train_step(good)["loss"]), "single steps are forgiven"
+    initialized.train_step(bad)
+    initialized.train_step(bad)
+    with pytest.raises(RuntimeError, match="3 training steps in a row.*checkpoints .* are kept"):
+        initialized.train_step(bad)
+
+
+def test_checkpoint_interrupted_while_it_is_written_leaves_the_old_one_whole(initialized, monkeypatch):
+    file = os.path.join(initialized.output_folder, "checkpoint_latest.pth")
+    initialized.save_checkpoint(file)
+    weights = torch.load(file, weights_only=False)["network_weights"]
+
+    def interrupted(content, name):
+        with open(name, "wb") as half_written:
+            half_written.write(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(torch, "save", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        initialized.save_checkpoint(file)
+    monkeypatch.undo()
+    kept = torch.load(file, weights_only=False)["network_weights"]
+    assert all(torch.equal(kept[n], weights[n]) for n in weights)
+
+
+def test_disabled_checkpointing_writes_nothing(initialized):
+    initialized.disable_checkpointing = True
+    file = os.path.join(initialized.output_folder, "checkpoint_latest.pth")
+    initialized.save_checkpoint(file)
+    assert not os.path.exists(file)
 
 
 def test_a_users_subclass_works(folders):
