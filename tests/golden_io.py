@@ -36,10 +36,10 @@ OPERATORS = {
 def all_golden_cases() -> list["GoldenCase"]:
     """Every case found; of two with one name, that of ``$RECA_GOLDEN_DIR`` is taken."""
     named = [Path(p) for p in os.environ.get("RECA_GOLDEN_DIR", "").split(os.pathsep) if p]
-    empty = [str(folder) for folder in named if not any(folder.glob("*/config.json"))]
+    empty = [str(folder) for folder in named if not any(folder.rglob("config.json"))]
     if empty:
         raise ValueError(f"expected golden cases in RECA_GOLDEN_DIR, found none in {', '.join(empty)}")
-    found = {p.parent.name: p.parent for f in (*reversed(FOLDERS), *named) for p in f.glob("*/config.json")}
+    found = {p.parent.name: p.parent for f in (*reversed(FOLDERS), *named) for p in f.rglob("config.json")}
     return [GoldenCase(found[name]) for name in sorted(found)]
 
 
