@@ -25,10 +25,10 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from nnunet_reca.blocks import DualAttentionHead, HybridResNet, VitEncoder, conv_norm_relu, initialize_weights
 from nnunet_reca.blocks.checks import check_deep_supervision, check_sides, check_strides
+from nnunet_reca.ops import resize_position_embedding
 
 
 class HybridEncoder(nn.Module):
@@ -70,9 +70,7 @@ class HybridEncoder(nn.Module):
         """Position embedding of a grid, (1, N, hidden_size)."""
         if tuple(grid) == self.grid_size:
             return self.position_embedding
-        learned = self.position_embedding.transpose(1, 2).unflatten(2, self.grid_size)
-        resized = F.interpolate(learned, size=tuple(grid), mode="bicubic", align_corners=False)
-        return resized.flatten(2).transpose(1, 2)
+        return resize_position_embedding(self.position_embedding, self.grid_size, grid)
 
 
 class DecoderBlock(nn.Module):

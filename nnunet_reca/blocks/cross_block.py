@@ -6,7 +6,7 @@ from timm.layers import DropPath, Mlp
 from torch import Tensor, nn
 
 from nnunet_reca.blocks.attention import WindowCrossAttention
-from nnunet_reca.ops import fit_windows, merge_windows, pad_to_multiple, partition_windows
+from nnunet_reca.ops import crop_map, fit_windows, merge_windows, pad_to_multiple, partition_windows
 from nnunet_reca.ops.relative_position import IndexScheme
 
 
@@ -53,6 +53,4 @@ class SwinCrossBlock(nn.Module):
         window, _ = fit_windows(spatial, self.window_size, [0] * len(spatial))
         query, context = pad_to_multiple(query, window), pad_to_multiple(context, window)
         tokens = self.attn(partition_windows(query, window), partition_windows(context, window), window=window)
-        attended = merge_windows(tokens, window, query.shape[1:-1])
-        unpadded = (slice(None), *(slice(s) for s in spatial))
-        return attended[unpadded]
+        return crop_map(merge_windows(tokens, window, query.shape[1:-1]), spatial)

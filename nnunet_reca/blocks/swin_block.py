@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from nnunet_reca.blocks.attention import WindowAttention
 from nnunet_reca.ops import (
+    crop_map,
     fit_windows,
     merge_windows,
     pad_to_multiple,
@@ -72,5 +73,4 @@ class SwinBlock(nn.Module):
         mask = shifted_window_mask(padded, window, shift, device=x.device)
         tokens, q_hat = self.attn(partition_windows(x, window), q_hat, window=window, mask=mask)
         x = shift_map(merge_windows(tokens, window, padded), [-d for d in shift])
-        unpadded = (slice(None), *(slice(s) for s in spatial))
-        return x[unpadded], q_hat
+        return crop_map(x, spatial), q_hat

@@ -1,5 +1,6 @@
 """Pure tensor functions, 2D and 3D by one code path."""
 
+from nnunet_reca.ops.position_embedding import resize_position_embedding
 from nnunet_reca.ops.recurrent_attention import (
     attention_bias,
     recurrent_attention,
@@ -8,6 +9,7 @@ from nnunet_reca.ops.recurrent_attention import (
 )
 from nnunet_reca.ops.relative_position import bias_table_rows, relative_position_index
 from nnunet_reca.ops.windows import (
+    crop_map,
     fit_windows,
     merge_windows,
     pad_to_multiple,
@@ -20,6 +22,7 @@ from nnunet_reca.ops.windows import (
 __all__ = [
     "attention_bias",
     "bias_table_rows",
+    "crop_map",
     "fit_windows",
     "merge_windows",
     "pad_to_multiple",
@@ -27,6 +30,7 @@ __all__ = [
     "realign_windows",
     "recurrent_attention",
     "relative_position_index",
+    "resize_position_embedding",
     "shift_map",
     "shifted_window_mask",
     "split_heads",

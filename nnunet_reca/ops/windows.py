@@ -40,6 +40,12 @@ def pad_to_multiple(x: Tensor, multiple: Sequence[int]) -> Tensor:
     return F.pad(x, pads)
 
 
+def crop_map(x: Tensor, spatial: Sequence[int]) -> Tensor:
+    """Undo :func:`pad_to_multiple`: the first ``spatial`` tokens of (B, *padded, C)."""
+    kept = (slice(None), *(slice(s) for s in spatial))
+    return x[kept]
+
+
 def shift_map(x: Tensor, shift: Sequence[int]) -> Tensor:
     """Roll the spatial axes of (B, *spatial, C) towards the origin by ``shift``; negative shifts roll back."""
     if not any(shift):

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from nnunet_reca.blocks import PatchMerging
 from nnunet_reca.blocks.attention import RelativePositionBias
+from nnunet_reca.ops import resize_position_embedding
 
 #: the convolutions that see the image itself
 _IMAGE_CONVOLUTIONS = (
@@ -21,15 +22,12 @@ _IMAGE_CONVOLUTIONS = (
 _LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 
-def adapt(name: str, tensor: Tensor, network: nn.Module) -> tuple[Tensor, str] | None:
-    """Fit ``tensor`` to parameter ``name`` of ``network``.
+def adapt(name: str, tensor: Tensor, target: Tensor, network: nn.Module) -> tuple[Tensor, str] | None:
+    """Fit ``tensor`` to ``target``, the parameter or buffer ``name`` of ``network``.
 
     Returns:
         The fitted tensor and what was done, or None if there is no sound way.
     """
-    target = dict(network.named_parameters()).get(name)
-    if target is None:
-        return None
     owner_name = name.rpartition(".")[0]
     owner, parent = network.get_submodule(owner_name), network.get_submodule(owner_name.rpartition(".")[0])
     fitted: Tensor | None = None
@@ -39,8 +37,10 @@ def adapt(name: str, tensor: Tensor, network: nn.Module) -> tuple[Tensor, str] |
     elif isinstance(parent, PatchMerging):
         fitted, note = fold_sublattices(tensor, parent.stride), f"merging folded to stride {parent.stride}"
     elif name.endswith("position_embedding") and tensor.ndim == 3:
-        grid = cast(tuple[int, ...], owner.grid_size)
-        fitted, note = resize_position_embedding(tensor, grid), f"position embedding for {tuple(grid)} tokens"
+        side, grid = math.isqrt(tensor.shape[1]), cast(tuple[int, ...], owner.grid_size)
+        if side * side == tensor.shape[1]:
+            fitted = resize_position_embedding(tensor, (side, side), grid)
+        note = f"position embedding for {grid} tokens"
     elif name.endswith("weight") and tensor.ndim == target.ndim > 2:
         transposed = isinstance(owner, nn.ConvTranspose2d | nn.ConvTranspose3d)
         fitted = resize_kernel(tensor, target.shape[2:], mean=transposed)
@@ -124,17 +124,3 @@ def resize_bias_table(table: Tensor, window: Sequence[int]) -> Tensor | None:
     if list(grid.shape[2:]) != wanted:
         grid = F.interpolate(grid, wanted, mode=_LINEAR[dimensions], align_corners=True)
     return grid.flatten(2)[0].T.contiguous()
-
-
-def resize_position_embedding(embedding: Tensor, grid: Sequence[int]) -> Tensor | None:
-    """Position embedding of a square grid of tokens for another grid, bicubic.
-
-    Args:
-        embedding: (1, N, C).
-        grid: wanted tokens per axis.
-    """
-    side = math.isqrt(embedding.shape[1])
-    if side * side != embedding.shape[1]:
-        return None
-    cells = embedding.transpose(1, 2).unflatten(2, (side, side))
-    return F.interpolate(cells, list(grid), mode="bicubic", align_corners=False).flatten(2).transpose(1, 2)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from nnunet_reca.weights.adapt import adapt
-from nnunet_reca.weights.rename import Rule, fillable, rename
+from nnunet_reca.weights.rename import Rule, fillable, rename, some_of
 
 #: their shape depends on the classes, and nnU-Net trains them anew with -pretrained_weights
 _HEADS = r"decoder\.seg_layers\..*"
@@ -102,19 +102,19 @@ def convert(
     targets = fillable(network)
     report, problems = Report(layout.name, layout.note), []
     values: dict[str, Tensor] = {}
-    shallower = any(name not in targets and _beyond_depth(name, network) for name in renamed)
-    optional = _HEADS + (f"|{layout.depth_dependent}" if shallower else "")
+    beyond = {name for name in renamed if name not in targets and _beyond_depth(name, network)}
+    optional = _HEADS + (f"|{layout.depth_dependent}" if beyond else "")
     for name, tensor in renamed.items():
         if re.fullmatch(_HEADS, name):
             report.skipped[name] = "segmentation head, trained anew"
-        elif name not in targets:
-            if not _beyond_depth(name, network):
-                raise ValueError(f"expected parameters of {type(network).__name__}, got {name}, which it does not have")
+        elif name in beyond:
             report.skipped[name] = "the network of this plan has no such stage or block"
+        elif name not in targets:
+            raise ValueError(f"expected parameters of {type(network).__name__}, got {name}, which it does not have")
         elif tensor.shape == targets[name].shape:
             values[name] = tensor
             report.loaded.append(name)
-        elif (adapted := adapt(name, tensor.float(), network)) is not None:
+        elif (adapted := adapt(name, tensor.float(), targets[name], network)) is not None:
             values[name], report.adapted[name] = adapted
         elif re.fullmatch(optional, name):
             report.skipped[name] = "its width depends on the depth of the network"
@@ -124,9 +124,9 @@ def convert(
     known = f"{layout.absent}|{optional}"
     problems += [f"{n}: missing in the file" for n in report.fresh if n not in renamed and not re.fullmatch(known, n)]
     if problems:
-        more = f" and {len(problems) - 8} more" if len(problems) > 8 else ""
         raise ValueError(
-            f"{layout.name} weights do not fit this network: {'; '.join(problems[:8])}{more}; " + _fix(renamed, targets)
+            f"{layout.name} weights do not fit this network: {some_of(problems, limit=8, separator='; ')}; "
+            + _fix(renamed, targets)
         )
     with torch.no_grad():
         for name, value in values.items():

@@ -45,10 +45,10 @@ def rename(source: Mapping[str, Tensor], rules: Sequence[Rule]) -> dict[str, Ten
                 raise ValueError(f"expected one source for {target}, got a second one: {name}")
             slots[i] = rule.transform(tensor) if rule.transform else tensor
     if unknown:
-        raise ValueError(f"expected only names of the rename table, got {len(unknown)} unknown: {_some(unknown)}")
+        raise ValueError(f"expected only names of the rename table, got {len(unknown)} unknown: {some_of(unknown)}")
     incomplete = [target for target, slots in parts.items() if any(t is None for t in slots)]
     if incomplete:
-        raise ValueError(f"expected every part of {_some(incomplete)}, but the source lacks some")
+        raise ValueError(f"expected every part of {some_of(incomplete)}, but the source lacks some")
     return {t: _stack([p for p in slots if p is not None]) for t, slots in parts.items()}
 
 
@@ -79,11 +79,11 @@ def load_renamed(network: nn.Module, renamed: Mapping[str, Tensor]) -> None:
     ]
     problems = []
     if surplus:
-        problems.append(f"the network has no {_some(surplus)}")
+        problems.append(f"the network has no {some_of(surplus)}")
     if missing:
-        problems.append(f"the weights lack {_some(missing)}")
+        problems.append(f"the weights lack {some_of(missing)}")
     if shapes:
-        problems.append(f"shapes differ ({_some(shapes)})")
+        problems.append(f"shapes differ ({some_of(shapes)})")
     if problems:
         raise ValueError(
             "expected weights of exactly this network, but "
@@ -105,6 +105,7 @@ def _stack(parts: list[Tensor]) -> Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
-def _some(names: Sequence[str], limit: int = 5) -> str:
-    rest = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + rest
+def some_of(entries: Sequence[str], *, limit: int = 5, separator: str = ", ") -> str:
+    """The first entries of a long list, for messages."""
+    rest = f" and {len(entries) - limit} more" if len(entries) > limit else ""
+    return separator.join(entries[:limit]) + rest

@@ -34,7 +34,7 @@ DEPTHS, HEADS = (2, 2, 2, 2), (1, 2, 4, 8)
 def monai_network(dimensions=2, **options):
     torch.manual_seed(3)
     source = MonaiSwinUNETR(
-        in_channels=options.pop("in_channels", 1),
+        in_channels=1,
         out_channels=3,
         feature_size=12,
         depths=DEPTHS,
@@ -48,11 +48,10 @@ def monai_network(dimensions=2, **options):
     return source
 
 
-def our_network(dimensions=2, poolings=5, channels=1, stride=2, **options):
-    options = {"recurrent": False, "index_scheme": "cropped", "window_sizes": (7,) * (poolings - 1)} | options
-    strides = [[1] * dimensions] + [[stride] * dimensions] * poolings
-    stages = {"depths": DEPTHS[: poolings - 1], "num_heads": HEADS[: poolings - 1]}
-    return SwinUNETR(channels, 3, strides=strides, feature_size=12, **stages, **options).eval()
+def our_network(dimensions=2):
+    strides = [[1] * dimensions] + [[2] * dimensions] * 5
+    stages = {"depths": DEPTHS, "num_heads": HEADS}
+    return SwinUNETR(1, 3, strides=strides, feature_size=12, **stages, recurrent=False, index_scheme="cropped").eval()
 
 
 def copy_heads(network, source):
@@ -127,14 +126,8 @@ def test_folded_merging_sums_repeated_columns_and_can_learn_the_missing_ones():
     assert all(chunk.abs().max() > 0 for chunk in merge.reduction.weight.grad.chunk(8, dim=1))
 
 
-def self_supervised(source, prefix, fc_names=True):
-    names = {"linear1": "fc1", "linear2": "fc2"} if fc_names else {}
-    state = {}
-    for name, tensor in source.swinViT.state_dict().items():
-        for old, new in names.items():
-            name = name.replace(f"mlp.{old}", f"mlp.{new}")
-        state[f"{prefix}{name}"] = tensor
-    return state
+def self_supervised(source, prefix):
+    return {f"{prefix}{n.replace('mlp.linear', 'mlp.fc')}": t for n, t in source.swinViT.state_dict().items()}
 
 
 @pytest.mark.parametrize(
