@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# two worker processes; make test PARALLEL= runs the tests one after another
+PARALLEL ?= -n 2 --dist loadgroup
 
 .PHONY: help demo test test-fast check clean
 
@@ -28,10 +30,10 @@ demo: $(VENV)/.demo-ready
 	@$(BIN)/python examples/demo.py
 
 test: $(VENV)/.dev-ready
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 test-fast: $(VENV)/.dev-ready
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest $(PARALLEL) -m "not slow"
 
 check: $(VENV)/.dev-ready
 	$(BIN)/ruff check .

@@ -1,6 +1,7 @@
 """What all trainers share: the plan is rewritten before nnU-Net reads it, and the recipe replaces nnU-Net's SGD."""
 
 import os
+import random
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -8,14 +9,18 @@ import numpy as np
 import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
-from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from torch import nn
 
 from nnunet_reca.plans import rewrite_plan
+from nnunet_reca.trainers.precision import set_precision
 from nnunet_reca.trainers.recipe import RECIPES, EpochSchedule, build_optimizer
 
 #: Environment variable that shortens epochs, for tests and quick looks.
 ITERATIONS_VARIABLE = "nnUNet_reca_iterations_per_epoch"
+#: Environment variable that makes trainings repeatable: seeds the initial weights and, anew, every epoch. Data loaders
+#: in other processes are not seeded; ``nnUNet_n_proc_DA=0`` loads in this one.
+SEED_VARIABLE = "nnUNet_reca_seed"
 #: Training steps in a row whose loss may be NaN or infinite; their updates are skipped.
 NON_FINITE_LIMIT = 50
 
@@ -31,6 +36,7 @@ class RecaTrainer(nnUNetTrainer):
         reca_recurrent: Recurrent-Attention, or its self-attention twin.
         reca_size: "base" or "tiny".
         reca_alignment: of the carry, "window" or "spatial".
+        reca_precision: "bf16" or "fp32" on every device; None is nnU-Net's: float16 mixed on CUDA, float32 elsewhere.
         reca_epochs: length of the training; None is nnU-Net's 1000 epochs.
 
     Raises:
@@ -41,6 +47,7 @@ class RecaTrainer(nnUNetTrainer):
     reca_recurrent: ClassVar[bool]
     reca_size: ClassVar[str] = "base"
     reca_alignment: ClassVar[str] = "window"
+    reca_precision: ClassVar[str | None] = None
     reca_epochs: ClassVar[int | None] = None
     num_epochs: int
     save_every: int
@@ -53,7 +60,8 @@ class RecaTrainer(nnUNetTrainer):
         dataset_json: dict[str, Any],
         device: torch.device = torch.device("cuda"),  # noqa: B008  nnU-Net reads this signature
     ) -> None:
-        iterations = _iterations_from_environment()
+        iterations = _whole_number(ITERATIONS_VARIABLE, at_least=1)
+        self.seed = _whole_number(SEED_VARIABLE, at_least=0)
         super().__init__(self.rewritten(plans, configuration), configuration, fold, dataset_json, device)
         self.recipe = RECIPES[self.reca_size]
         self.initial_lr = self.recipe.initial_lr
@@ -91,11 +99,33 @@ class RecaTrainer(nnUNetTrainer):
         heads = manager.get_label_manager(dataset_json).num_segmentation_heads
         return cls.build_network_architecture(manager, chosen, channels, heads, False)
 
+    @classmethod
+    def build_network_architecture(
+        cls,
+        plans_manager: PlansManager,
+        configuration_manager: ConfigurationManager,
+        num_input_channels: int,
+        num_output_channels: int,
+        enable_deep_supervision: bool = True,
+    ) -> nn.Module:
+        """nnU-Net's network of the plan, in this trainer's precision; called for training and for prediction."""
+        network = super().build_network_architecture(
+            plans_manager, configuration_manager, num_input_channels, num_output_channels, enable_deep_supervision
+        )
+        return set_precision(network, cls.reca_precision) if cls.reca_precision else network
+
     def initialize(self) -> None:
+        _seed(self.seed, self.local_rank)
         super().initialize()
+        if self.reca_precision:  # bfloat16 and float32 have range enough
+            self.grad_scaler = None
         if self.device.type == "cpu":  # where convolutions and their gradients are faster in this layout
             layout = torch.channels_last_3d if len(self.configuration_manager.patch_size) == 3 else torch.channels_last
             self.network.to(memory_format=layout)
+
+    def on_epoch_start(self) -> None:
+        _seed(self.seed, self.local_rank, self.current_epoch)
+        super().on_epoch_start()
 
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, EpochSchedule]:
         optimizer = build_optimizer(self.network, self.recipe)
@@ -125,10 +155,21 @@ class RecaTrainer(nnUNetTrainer):
             os.replace(partial, filename)
 
 
-def _iterations_from_environment() -> int | None:
-    value = os.environ.get(ITERATIONS_VARIABLE)
+def _whole_number(variable: str, *, at_least: int) -> int | None:
+    """Value of an environment variable, None where it is not set."""
+    value = os.environ.get(variable)
     if not value:
         return None
-    if not value.isdecimal() or int(value) < 1:
-        raise ValueError(f"expected {ITERATIONS_VARIABLE} to be a positive whole number, got {value!r}; unset it")
+    if not value.isdecimal() or int(value) < at_least:
+        raise ValueError(f"expected {variable} to be a whole number of at least {at_least}, got {value!r}; unset it")
     return int(value)
+
+
+def _seed(seed: int | None, rank: int, epoch: int = -1) -> None:
+    """Seed everything that nnU-Net draws from in this process, differently for each rank and epoch."""
+    if seed is None:
+        return
+    state = np.random.SeedSequence([seed, rank, epoch + 1]).generate_state(1)[0]
+    random.seed(int(state))
+    np.random.seed(state)
+    torch.manual_seed(int(state))

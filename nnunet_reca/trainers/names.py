@@ -1,4 +1,4 @@
-"""Trainer names: ``nnUNetTrainer<Network>[Reca][_tiny][_spatial][_<N>epochs]``. Free of imports that take time."""
+"""Trainer names: a network, its twin and options, see :data:`GRAMMAR`. Free of imports that take time."""
 
 import re
 from dataclasses import dataclass
@@ -13,7 +13,14 @@ NETWORKS = {
 }
 #: networks whose carry passes from window to window, which ``_spatial`` aligns
 WINDOWED = {"SwinUNETR", "NnFormer", "SwinUnet"}
-GRAMMAR = f"{PREFIX}<{'|'.join(NETWORKS)}>[Reca][_tiny][_spatial][_<N>epochs]"
+GRAMMAR = f"{PREFIX}<{'|'.join(NETWORKS)}>[Reca][_tiny][_spatial][_bf16|_fp32][_<N>epochs]"
+
+_OPTIONS = re.compile(
+    r"(?:_(?P<size>tiny))?"
+    r"(?:_(?P<alignment>spatial))?"
+    r"(?:_(?P<precision>bf16|fp32))?"
+    r"(?:_(?P<epochs>[1-9]\d*)epochs)?"
+)
 
 
 @dataclass(frozen=True)
@@ -25,6 +32,7 @@ class TrainerName:
         module: module of the base class, below ``nnunet_reca.trainers``.
         size: "base" or "tiny".
         alignment: of the carry, "window" or "spatial".
+        precision: "bf16", "fp32", or None for nnU-Net's own.
         epochs: length of the training, None for nnU-Net's default.
     """
 
@@ -32,6 +40,7 @@ class TrainerName:
     module: str
     size: str = "base"
     alignment: str = "window"
+    precision: str | None = None
     epochs: int | None = None
 
 
@@ -52,8 +61,7 @@ def parse_trainer_name(name: str) -> TrainerName | None:
         return None
     if base != right:
         raise ValueError(f"expected a trainer name of the form {GRAMMAR}, got {name!r}; did you mean {right}?")
-    pattern = r"(?:_(?P<size>tiny))?(?:_(?P<alignment>spatial))?(?:_(?P<epochs>[1-9]\d*)epochs)?"
-    options = re.fullmatch(pattern, name.removeprefix(base))
+    options = _OPTIONS.fullmatch(name.removeprefix(base))
     if options is None:
         raise ValueError(
             f"expected a trainer name of the form {GRAMMAR}, got {name!r}; for example {base}_tiny_50epochs"
@@ -64,5 +72,11 @@ def parse_trainer_name(name: str) -> TrainerName | None:
             f"expected _spatial only with Recurrent-Attention in windows ({', '.join(sorted(WINDOWED))}), "
             f"got {name!r}; leave it out"
         )
-    epochs = int(options["epochs"]) if options["epochs"] else None
-    return TrainerName(base, NETWORKS[network], options["size"] or "base", options["alignment"] or "window", epochs)
+    return TrainerName(
+        base,
+        NETWORKS[network],
+        size=options["size"] or "base",
+        alignment=options["alignment"] or "window",
+        precision=options["precision"],
+        epochs=int(options["epochs"]) if options["epochs"] else None,
+    )

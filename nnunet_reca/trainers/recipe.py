@@ -88,14 +88,14 @@ def build_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer
     """AdamW of the recipe, which clips gradients before each step and skips a step whose gradients are not finite.
 
     nnU-Net clips to 12 after unscaling and before the step; clipping in a hook of the step makes that the recipe's
-    norm and leaves nnU-Net's ``train_step`` alone. On CUDA the gradient scaler skips steps already.
+    norm and leaves nnU-Net's ``train_step`` alone. With float16 the gradient scaler skips such steps before.
     """
     optimizer = torch.optim.AdamW(parameter_groups(network, recipe.weight_decay), lr=recipe.initial_lr)
 
     def clip(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
         parameters: list[Tensor] = [p for group in optimizer.param_groups for p in group["params"]]
         norm = nn.utils.clip_grad_norm_(parameters, recipe.gradient_norm)
-        if norm.device.type != "cuda" and not norm.isfinite():
+        if not norm.isfinite():
             for parameter in parameters:
                 parameter.grad = None
 

@@ -1,33 +1,32 @@
 """Whatever nnU-Net can plan, every network takes: drawn fingerprints through nnU-Net's own planners.
 
-``RECA_PLANS`` sets how many are drawn.
+``RECA_PLANS`` sets how many are drawn, half of them by each of two tests that can run beside each other.
 """
 
+import json
 import os
+from collections import Counter
 
-import numpy as np
 import pytest
-import torch
 from fingerprints import PLANNERS, plan
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
-from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+from shape_check import check_network, shapes_only
 
 from nnunet_reca.plans import rewrite_plan
 from nnunet_reca.plans.networks import NETWORKS
 
-DRAWN = int(os.environ.get("RECA_PLANS", "25"))
+DRAWN = int(os.environ.get("RECA_PLANS", "300"))
+HALVES = (0, 1)
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("plans")
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("raw", "preprocessed", "results"):
-            (folder / name).mkdir()
-            patch.setenv(f"nnUNet_{name}", str(folder / name))
-        yield folder
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    for name in ("raw", "preprocessed", "results"):
+        (tmp_path / name).mkdir()
+        monkeypatch.setenv(f"nnUNet_{name}", str(tmp_path / name))
+    return tmp_path
 
 
 @st.composite
@@ -47,54 +46,61 @@ def data_sets(draw):
     }
 
 
-def check(plans, configuration, network, size, channels, classes):
-    """Output sizes at nnU-Net's own deep-supervision scales, gradients of all parameters, and a stable state dict.
+class PlanChecker:
+    """Checks plans, each network of equal arguments and patch size once; counts what it saw."""
 
-    Where nnU-Net plans a single pooling, for the smallest images, the networks say that they need two.
-    """
-    planned = PlansManager(plans).get_configuration(configuration).pool_op_kernel_sizes
-    if len(planned) < 3:
-        with pytest.raises(ValueError, match="at least 2 poolings"):
-            rewrite_plan(plans, configuration, network=network, size=size, recurrent=True)
-        return
-    rewritten = rewrite_plan(plans, configuration, network=network, size=size, recurrent=True)
-    chosen = PlansManager(rewritten).get_configuration(configuration)
+    def __init__(self, folder) -> None:
+        self.folder = folder
+        self.seen: set[str] = set()
+        self.counts = Counter()
 
-    def build(deep_supervision):
-        return get_network_from_plans(
-            chosen.network_arch_class_name,
-            chosen.network_arch_init_kwargs,
-            chosen.network_arch_init_kwargs_req_import,
-            channels,
-            classes,
-            allow_init=False,
-            deep_supervision=deep_supervision,
-        )
+    def check(self, data) -> None:
+        """Plan a data set and check every network of every size in all its configurations.
 
-    with torch.device("meta"):
-        model, plain = build(True), build(False)
-        outputs = model(torch.empty(2, channels, *chosen.patch_size))
-        sum(o.sum() for o in outputs).backward()
-    scales = (1 / np.cumprod(np.vstack(chosen.pool_op_kernel_sizes), axis=0))[:-1]
-    expected = [[round(side * f) for side, f in zip(chosen.patch_size, scale, strict=True)] for scale in scales]
-    assert [list(o.shape) for o in outputs] == [[2, classes, *sides] for sides in expected]
-    assert [n for n, p in model.named_parameters() if p.grad is None] == []
-    assert {n: t.shape for n, t in model.state_dict().items()} == {n: t.shape for n, t in plain.state_dict().items()}
-
-
-@settings(
-    max_examples=DRAWN,
-    deadline=None,
-    derandomize=DRAWN <= 25,
-    phases=[Phase.explicit, Phase.generate],  # shrinking replans for minutes, and a drawn data set is short already
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
-)
-@given(data=data_sets())
-def test_every_network_of_every_size_fits_whatever_nnunet_plans(folder, data):
-    plans, _ = plan(folder, **data)
-    for configuration in plans["configurations"]:
-        resolved = PlansManager(plans).get_configuration(configuration)
-        for network, kind in NETWORKS.items():
-            if len(resolved.patch_size) in kind.dimensions:
+        Where nnU-Net pools once only, for images of 8 to 15 voxels, the networks say that they need two poolings.
+        """
+        plans, _ = plan(self.folder, **data)
+        self.counts["plans"] += 1
+        for name in plans["configurations"]:
+            planned = PlansManager(plans).get_configuration(name)
+            self.counts["configurations"] += 1
+            for network in [n for n, kind in NETWORKS.items() if len(planned.patch_size) in kind.dimensions]:
                 for size in ("tiny", "base"):
-                    check(plans, configuration, network, size, data["channels"], data["classes"])
+                    arguments = {"network": network, "size": size, "recurrent": True}
+                    if len(planned.pool_op_kernel_sizes) < 3:
+                        with pytest.raises(ValueError, match="at least 2 poolings"):
+                            rewrite_plan(plans, name, **arguments)
+                        self.counts["refused"] += 1
+                    else:
+                        self._check(rewrite_plan(plans, name, **arguments), name, data)
+
+    def _check(self, plans, name, data) -> None:
+        configuration = PlansManager(plans).get_configuration(name)
+        self.counts["networks"] += 1
+        key = json.dumps([configuration.configuration["architecture"], configuration.patch_size])
+        if key not in self.seen:
+            check_network(configuration, data["channels"], data["classes"])
+            self.seen.add(key)
+
+
+@pytest.mark.parametrize("half", [pytest.param(h, marks=pytest.mark.xdist_group(f"plans{h}")) for h in HALVES])
+def test_every_network_of_every_size_fits_whatever_nnunet_plans(folder, half, capsys):
+    checker = PlanChecker(folder)
+
+    @seed(half)
+    @settings(
+        max_examples=max(1, DRAWN // len(HALVES)),
+        deadline=None,
+        database=None,
+        phases=[Phase.explicit, Phase.generate],  # shrinking replans for minutes, and a drawn data set is short already
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    )
+    @given(data=data_sets())
+    def draw(data):
+        checker.check(data)
+
+    with shapes_only():
+        draw()
+    with capsys.disabled():
+        print(f" {dict(checker.counts)}, different networks: {len(checker.seen)}", end=" ")
+    assert checker.counts["networks"] > 10 * checker.counts["refused"]

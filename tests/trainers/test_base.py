@@ -1,26 +1,15 @@
 import copy
-import os
 
 import numpy as np
 import pytest
 import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
-from plan_factory import DATASET_JSON, HIPPOCAMPUS_2D, HIPPOCAMPUS_3D, make_configuration, make_plans
+from plan_factory import DATASET_JSON, HIPPOCAMPUS_3D, make_configuration, make_plans
+from trainer_factory import CPU, initialized_trainer, random_batch
 
 from nnunet_reca import trainers
 from nnunet_reca.plans.networks import NETWORKS
-from nnunet_reca.trainers import base
 from nnunet_reca.trainers.recipe import BASE, TINY
-
-CPU = torch.device("cpu")
-
-
-@pytest.fixture
-def folders(tmp_path, monkeypatch):
-    for name in ("raw", "preprocessed", "results"):
-        (tmp_path / name).mkdir()
-        monkeypatch.setenv(f"nnUNet_{name}", str(tmp_path / name))
-    return tmp_path
 
 
 def make_trainer(name, configuration=HIPPOCAMPUS_3D, kind=None):
@@ -63,7 +52,7 @@ def test_environment_shortens_epochs_and_refuses_nonsense(folders, monkeypatch):
     trainer = make_trainer("nnUNetTrainerSwinUNETRReca")
     assert (trainer.num_iterations_per_epoch, trainer.num_val_iterations_per_epoch) == (3, 3)
     monkeypatch.setenv("nnUNet_reca_iterations_per_epoch", "many")
-    with pytest.raises(ValueError, match="positive whole number, got 'many'"):
+    with pytest.raises(ValueError, match="whole number of at least 1, got 'many'"):
         make_trainer("nnUNetTrainerSwinUNETRReca")
 
 
@@ -77,28 +66,6 @@ REGIONS = DATASET_JSON | {
     "labels": {"background": 0, "whole": [1, 2], "core": [2], "ignore": 3},
     "regions_class_order": [1, 2],
 }
-LOWRES = make_configuration([32, 32, 32], [[1] * 3] + [[2] * 3] * 3, next_stage="3d_cascade_fullres")
-PLANNED = {
-    "2d": HIPPOCAMPUS_2D | {"batch_dice": True},
-    "3d_lowres": LOWRES | {"batch_dice": False},
-    "3d_fullres": make_configuration([32, 48, 32], [[1] * 3] + [[2] * 3] * 3, batch_dice=False),
-    "3d_cascade_fullres": {"inherits_from": "3d_fullres", "previous_stage": "3d_lowres"},
-}
-
-
-def random_batch(trainer, regions):
-    """As nnU-Net's loaders make it: integer labels, or one channel per region and one for the ignore label."""
-    patch = trainer.configuration_manager.patch_size
-    scales = trainer._get_deep_supervision_scales() or [[1] * len(patch)]
-
-    def target(scale):
-        sides = [round(side * s) for side, s in zip(patch, scale, strict=True)]
-        return torch.randint(0, 2, (2, 3, *sides)).float() if regions else torch.randint(0, 3, (2, 1, *sides))
-
-    targets = [target(scale) for scale in scales]
-    deep = trainer.enable_deep_supervision
-    data = torch.randn(2, trainer.num_input_channels, *patch)
-    return {"data": data, "target": targets if deep else targets[0]}
 
 
 @pytest.mark.parametrize("kind", ["3d_cascade_fullres", "3d_fullres regions", "2d regions", "2d"])
@@ -107,16 +74,10 @@ def test_every_trainer_takes_steps_with_cascade_regions_and_ignore_label(folders
     configuration, *regions = kind.split(" ")
     if configuration != "2d" and 3 not in NETWORKS[network].dimensions:
         pytest.skip(f"{network} is a 2D network")
-    stored = folders / "preprocessed" / "Dataset999_Test" / "nnUNetPlans_test"
-    stored.mkdir(parents=True)
-    (stored / "a.b2nd").touch()
-    dataset = copy.deepcopy(REGIONS if regions else DATASET_JSON)
-    trainer = getattr(trainers, f"nnUNetTrainer{network}Reca_tiny_2epochs")
-    trainer = trainer(make_plans(**PLANNED), configuration, 0, dataset, CPU)
-    trainer.initialize()
+    name = f"nnUNetTrainer{network}Reca_tiny_2epochs"
+    trainer = initialized_trainer(folders, name, configuration, REGIONS if regions else DATASET_JSON)
     assert trainer.num_input_channels == (3 if "cascade" in kind else 1)
-    batch = random_batch(trainer, bool(regions))
-    trainer.network.train()
+    batch = random_batch(trainer)
     losses = [float(trainer.train_step(batch)["loss"]) for _ in range(3)]
     assert np.isfinite(losses).all()
     # nnU-Net gives the coarsest scale no weight, unless it trains on several devices
@@ -125,61 +86,6 @@ def test_every_trainer_takes_steps_with_cascade_regions_and_ignore_label(folders
     assert all(n.startswith(coarsest) for n in without)
     trainer.network.eval()
     assert np.isfinite(trainer.validation_step(batch)["loss"])
-
-
-@pytest.fixture
-def initialized(folders):
-    stored = folders / "preprocessed" / "Dataset999_Test" / "nnUNetPlans_test"
-    stored.mkdir(parents=True)
-    (stored / "a.b2nd").touch()
-    trainer = trainers.nnUNetTrainerSwinUNETRReca_tiny_2epochs
-    trainer = trainer(make_plans(**PLANNED), "2d", 0, copy.deepcopy(DATASET_JSON), CPU)
-    trainer.initialize()
-    trainer.network.train()
-    return trainer
-
-
-def test_steps_with_a_loss_that_is_not_finite_change_nothing_and_end_the_training_if_they_persist(
-    initialized, monkeypatch
-):
-    monkeypatch.setattr(base, "NON_FINITE_LIMIT", 3)
-    good = random_batch(initialized, False)
-    bad = {**good, "data": torch.full_like(good["data"], float("nan"))}
-    initialized.train_step(good)
-    before = [p.clone() for p in initialized.network.parameters()]
-    initialized.train_step(bad)
-    initialized.train_step(bad)
-    assert all(torch.equal(p, b) for p, b in zip(initialized.network.parameters(), before, strict=True))
-    assert np.isfinite(initialized.train_step(good)["loss"]), "single steps are forgiven"
-    initialized.train_step(bad)
-    initialized.train_step(bad)
-    with pytest.raises(RuntimeError, match="3 training steps in a row.*checkpoints .* are kept"):
-        initialized.train_step(bad)
-
-
-def test_checkpoint_interrupted_while_it_is_written_leaves_the_old_one_whole(initialized, monkeypatch):
-    file = os.path.join(initialized.output_folder, "checkpoint_latest.pth")
-    initialized.save_checkpoint(file)
-    weights = torch.load(file, weights_only=False)["network_weights"]
-
-    def interrupted(content, name):
-        with open(name, "wb") as half_written:
-            half_written.write(b"half")
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(torch, "save", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        initialized.save_checkpoint(file)
-    monkeypatch.undo()
-    kept = torch.load(file, weights_only=False)["network_weights"]
-    assert all(torch.equal(kept[n], weights[n]) for n in weights)
-
-
-def test_disabled_checkpointing_writes_nothing(initialized):
-    initialized.disable_checkpointing = True
-    file = os.path.join(initialized.output_folder, "checkpoint_latest.pth")
-    initialized.save_checkpoint(file)
-    assert not os.path.exists(file)
 
 
 def test_a_users_subclass_works(folders):
