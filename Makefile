@@ -2,8 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# two worker processes; make test PARALLEL= runs the tests one after another
-PARALLEL ?= -n 2 --dist loadgroup
+# two worker processes, a module's tests in one of them; make test PARALLEL= runs the tests one after another
+PARALLEL ?= -n 2 --dist loadscope --no-loadscope-reorder
 
 .PHONY: help demo test test-fast check clean
 

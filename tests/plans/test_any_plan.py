@@ -1,6 +1,6 @@
 """Whatever nnU-Net can plan, every network takes: drawn fingerprints through nnU-Net's own planners.
 
-``RECA_PLANS`` sets how many are drawn, half of them by each of two tests that can run beside each other.
+``RECA_PLANS`` sets how many are drawn, half of them by each of two tests, which can run beside each other.
 """
 
 import json
@@ -18,7 +18,6 @@ from nnunet_reca.plans import rewrite_plan
 from nnunet_reca.plans.networks import NETWORKS
 
 DRAWN = int(os.environ.get("RECA_PLANS", "300"))
-HALVES = (0, 1)
 
 
 @pytest.fixture
@@ -83,13 +82,13 @@ class PlanChecker:
             self.seen.add(key)
 
 
-@pytest.mark.parametrize("half", [pytest.param(h, marks=pytest.mark.xdist_group(f"plans{h}")) for h in HALVES])
-def test_every_network_of_every_size_fits_whatever_nnunet_plans(folder, half, capsys):
+def check_drawn(folder, half) -> Counter:
+    """Check half of the plans; the other half is another sequence of draws."""
     checker = PlanChecker(folder)
 
     @seed(half)
     @settings(
-        max_examples=max(1, DRAWN // len(HALVES)),
+        max_examples=max(1, DRAWN // 2),
         deadline=None,
         database=None,
         phases=[Phase.explicit, Phase.generate],  # shrinking replans for minutes, and a drawn data set is short already
@@ -101,6 +100,17 @@ def test_every_network_of_every_size_fits_whatever_nnunet_plans(folder, half, ca
 
     with shapes_only():
         draw()
-    with capsys.disabled():
-        print(f" {dict(checker.counts)}, different networks: {len(checker.seen)}", end=" ")
-    assert checker.counts["networks"] > 10 * checker.counts["refused"]
+    print(f"{dict(checker.counts)}, different networks: {len(checker.seen)}")
+    return checker.counts
+
+
+class TestFirstHalf:
+    def test_every_network_of_every_size_fits_whatever_nnunet_plans(self, folder):
+        counts = check_drawn(folder, 0)
+        assert counts["networks"] > 10 * counts["refused"]
+
+
+class TestSecondHalf:
+    def test_every_network_of_every_size_fits_whatever_nnunet_plans(self, folder):
+        counts = check_drawn(folder, 1)
+        assert counts["networks"] > 10 * counts["refused"]
