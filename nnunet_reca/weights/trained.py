@@ -22,17 +22,26 @@ def trained_network(content: Any) -> nn.Module | None:
     """The network whose weights an nnU-Net checkpoint holds, without them; None if it is not one of this package.
 
     The checkpoint's own plan tells class and arguments; nothing else is imported or built.
+
+    Raises:
+        ValueError: if the network does not take the arguments.
     """
     try:
-        arguments = content["init_args"]
+        arguments = dict(content)["init_args"]
         architecture = arguments["plans"]["configurations"][arguments["configuration"]]["architecture"]
         package, _, name = architecture["network_class_name"].rpartition(".")
-    except (KeyError, TypeError):
+    except (KeyError, TypeError, ValueError, AttributeError):
         return None
     if not package.startswith(architectures.__name__) or name not in architectures.__all__:
         return None
-    with torch.device("meta"):
-        return getattr(architectures, name)(1, 1, **architecture["arch_kwargs"])
+    try:
+        with torch.device("meta"):
+            return getattr(architectures, name)(1, 1, **architecture["arch_kwargs"])
+    except (KeyError, TypeError) as error:
+        raise ValueError(
+            f"expected a checkpoint of this version's {name}, got one with other arguments: {error}; use the version "
+            "of nnunet_reca that trained it"
+        ) from error
 
 
 def trained_layout(trained: nn.Module, network: nn.Module) -> Layout:

@@ -132,6 +132,19 @@ def test_only_networks_of_this_package_are_built_from_a_checkpoint(path):
     assert trained_network({"network_weights": {}, "init_args": {"plans": plans, "configuration": "2d"}}) is None
 
 
+@pytest.mark.parametrize("content", [torch.zeros(3), [1, 2], {"init_args": None}, {"init_args": {"plans": []}}])
+def test_other_content_is_no_trained_network(content):
+    assert trained_network(content) is None
+
+
+def test_checkpoint_of_another_version_says_so():
+    checkpoint, _ = make_checkpoint(trainer_of("SwinUNETR"), SHALLOW)
+    plans = checkpoint["init_args"]["plans"]
+    plans["configurations"]["x"]["architecture"]["arch_kwargs"]["newer"] = 1
+    with pytest.raises(ValueError, match="this version's SwinUNETR.*'newer'"):
+        trained_network(checkpoint)
+
+
 def test_command_takes_nnunets_checkpoint_without_trusting_it_and_nnunet_loads_the_result(
     tmp_path, monkeypatch, capsys
 ):
