@@ -4,12 +4,9 @@ The trainings are a few steps long; what is checked is that every command finds 
 """
 
 import json
-import os
 import pickle
 import shutil
-import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -17,10 +14,11 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from copy_cases import copy_cases
+from workspace import EXAMPLE, Workspace
 
 pytestmark = pytest.mark.slow
 
-EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "Dataset004_Hippocampus"
 NAME = EXAMPLE.name
 EPOCHS = 3
 RECA, SA = (f"nnUNetTrainerSwinUNETR{twin}_tiny_{EPOCHS}epochs" for twin in ("Reca", ""))
@@ -28,73 +26,11 @@ CONFIGURATIONS = ("2d", "3d_fullres")
 TRAINING_CASES = 10
 
 
-class Workspace:
-    """nnU-Net's three folders and its commands, run as a user would."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        few = {"nnUNet_n_proc_DA": "1", "nnUNet_def_n_proc": "2", "nnUNet_reca_iterations_per_epoch": "2"}
-        self.environment = dict(os.environ, **few)
-        self.environment.pop("nnUNet_extTrainer", None)
-        for name in ("raw", "preprocessed", "results"):
-            (folder / name).mkdir(parents=True)
-            self.environment[f"nnUNet_{name}"] = str(folder / name)
-
-    def command(self, *words) -> list[str]:
-        return [str(Path(sys.executable).parent / words[0]), *map(str, words[1:])]
-
-    def run(self, *words, **variables) -> str:
-        done = subprocess.run(
-            self.command(*words),
-            env=self.environment | variables,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=900,
-        )
-        assert done.returncode == 0, f"{words}\n{done.stdout[-4000:]}"
-        return done.stdout
-
-    def train(self, trainer: str, configuration: str, *options: str) -> str:
-        words = ("nnUNetv2_train", 4, configuration, 0, "-tr", trainer, "-device", "cpu", *options)
-        return self.run(*words)
-
-    def model(self, trainer: str, configuration: str) -> Path:
-        return self.folder / "results" / NAME / f"{trainer}__nnUNetPlans__{configuration}"
-
-    def train_until_killed(self, trainer: str, configuration: str, line: str) -> None:
-        """Start a training and kill its process group, workers and all, once ``line`` shows up in its output."""
-        words = ("nnUNetv2_train", 4, configuration, 0, "-tr", trainer, "-device", "cpu")
-        process = subprocess.Popen(
-            self.command(*words),
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-        seen = []
-        for printed in process.stdout:
-            seen.append(printed)
-            if line in printed:
-                break
-        else:
-            pytest.fail(f"the training ended before {line!r}:\n{''.join(seen[-40:])}")
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory):
     """Planned and preprocessed data set of ten training cases."""
     workspace = Workspace(tmp_path_factory.mktemp("workflow"))
-    raw = workspace.folder / "raw" / NAME
-    for part in ("imagesTr", "labelsTr"):
-        (raw / part).mkdir(parents=True)
-        for file in sorted((EXAMPLE / part).iterdir())[:TRAINING_CASES]:
-            shutil.copy(file, raw / part)
-    dataset = json.loads((EXAMPLE / "dataset.json").read_text())
-    (raw / "dataset.json").write_text(json.dumps(dataset | {"numTraining": TRAINING_CASES}))
+    copy_cases(EXAMPLE, workspace.folder / "raw" / NAME, TRAINING_CASES)
     workspace.run("nnUNetv2_plan_and_preprocess", "-d", 4, "-c", *CONFIGURATIONS, "-np", 2)
     return workspace
 

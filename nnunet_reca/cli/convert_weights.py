@@ -1,4 +1,4 @@
-"""``nnUNetv2_reca_convert_weights``: a published checkpoint -> weights for ``nnUNetv2_train -pretrained_weights``."""
+"""``nnUNetv2_reca_convert_weights``: a checkpoint -> weights for ``nnUNetv2_train -pretrained_weights``."""
 
 import argparse
 import contextlib
@@ -42,9 +42,10 @@ def convert_file(options: argparse.Namespace) -> str:
     import torch
 
     from nnunet_reca.trainers.base import RecaTrainer
-    from nnunet_reca.weights.checkpoint import read_checkpoint
+    from nnunet_reca.weights.checkpoint import named_tensors, read_content
     from nnunet_reca.weights.convert import convert
     from nnunet_reca.weights.layouts import known_layouts
+    from nnunet_reca.weights.trained import trained_layout, trained_network
 
     output = Path(options.output)
     if output.is_dir() or (output.exists() and not options.overwrite):
@@ -53,9 +54,11 @@ def convert_file(options: argparse.Namespace) -> str:
     if not issubclass(trainer, RecaTrainer):
         raise ValueError(f"expected a trainer of nnunet_reca, got {options.trainer}")
     plans, dataset_json = _read_plan(options.dataset, options.plans)
-    source = read_checkpoint(options.source, trust=options.trust_pickle)
+    checkpoint = read_content(options.source, trust=options.trust_pickle)
     network = trainer.new_network(plans, options.configuration, dataset_json)
-    state, report = convert(source, network, known_layouts(options.merging))
+    trained = trained_network(checkpoint)
+    layouts = known_layouts(options.merging) if trained is None else [trained_layout(trained, network)]
+    state, report = convert(named_tensors(checkpoint, options.source), network, layouts, trained)
     content = {"network_weights": state, "source": Path(options.source).name, "report": str(report)}
     partial = output.with_name(output.name + ".partial")
     try:
@@ -72,9 +75,9 @@ def convert_file(options: argparse.Namespace) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="nnUNetv2_reca_convert_weights",
-        description="Turns a published checkpoint (RecA, MONAI, nnFormer, Swin-T ImageNet, ViT .npz, ...) into weights "
-        "for nnUNetv2_train -pretrained_weights. The layout is recognised; a report says what was loaded, adapted and "
-        "skipped. The data set must be planned.",
+        description="Turns a published checkpoint (RecA, MONAI, nnFormer, Swin-T ImageNet, ViT .npz, ...), or one of "
+        "a training with this package on other data, into weights for nnUNetv2_train -pretrained_weights. The layout "
+        "is recognised; a report says what was loaded, adapted and skipped. The data set must be planned.",
     )
     parser.add_argument("source", help="checkpoint: .pt, .pth, .model, .safetensors or .npz")
     parser.add_argument("-tr", dest="trainer", required=True, help="trainer, such as nnUNetTrainerSwinUNETRReca")

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from nnunet_reca.blocks import PatchMerging
 from nnunet_reca.blocks.attention import RelativePositionBias
+from nnunet_reca.blocks.patch_expand import PatchExpand
 from nnunet_reca.ops import resize_position_embedding
 
 #: the convolutions that see the image itself
@@ -22,25 +23,51 @@ _IMAGE_CONVOLUTIONS = (
 _LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 
-def adapt(name: str, tensor: Tensor, target: Tensor, network: nn.Module) -> tuple[Tensor, str] | None:
+def geometry(name: str, network: nn.Module) -> tuple[int, ...] | None:
+    """What a tensor's values depend on beside its shape: window, stride or token grid; None if there is nothing."""
+    owner_name = name.rpartition(".")[0]
+    try:
+        owner, parent = network.get_submodule(owner_name), network.get_submodule(owner_name.rpartition(".")[0])
+    except AttributeError:  # another depth
+        return None
+    if isinstance(owner, RelativePositionBias):
+        return tuple(owner.window_size)
+    if isinstance(parent, PatchMerging) or (isinstance(parent, PatchExpand) and name.endswith(".expand.weight")):
+        return tuple(parent.stride)
+    return cast(tuple[int, ...], owner.grid_size) if name.endswith("position_embedding") else None
+
+
+def adapt(
+    name: str, tensor: Tensor, target: Tensor, network: nn.Module, trained: nn.Module | None = None
+) -> tuple[Tensor, str] | None:
     """Fit ``tensor`` to ``target``, the parameter or buffer ``name`` of ``network``.
+
+    Args:
+        name: of the tensor.
+        tensor: of the source.
+        target: of the network.
+        network: to be filled.
+        trained: network that the tensor comes from, if it is of this package; its geometry is the published one
+            otherwise: windows and grids of equal sides, merging by 2.
 
     Returns:
         The fitted tensor and what was done, or None if there is no sound way.
     """
-    owner_name = name.rpartition(".")[0]
-    owner, parent = network.get_submodule(owner_name), network.get_submodule(owner_name.rpartition(".")[0])
+    owner = network.get_submodule(name.rpartition(".")[0])
     fitted: Tensor | None = None
     note = ""
-    if isinstance(owner, RelativePositionBias) and name.endswith("relative_position_bias_table"):
-        fitted, note = resize_bias_table(tensor, owner.window_size), f"bias table for window {owner.window_size}"
-    elif isinstance(parent, PatchMerging):
-        fitted, note = fold_sublattices(tensor, parent.stride), f"merging folded to stride {parent.stride}"
-    elif name.endswith("position_embedding") and tensor.ndim == 3:
-        side, grid = math.isqrt(tensor.shape[1]), cast(tuple[int, ...], owner.grid_size)
-        if side * side == tensor.shape[1]:
-            fitted = resize_position_embedding(tensor, (side, side), grid)
-        note = f"position embedding for {grid} tokens"
+    wanted, old = geometry(name, network), geometry(name, trained) if trained else None
+    if wanted and old and len(wanted) != len(old):
+        return None
+    if wanted and isinstance(owner, RelativePositionBias):
+        fitted, note = resize_bias_table(tensor, wanted, old), f"bias table for window {wanted}"
+    elif wanted and name.endswith("position_embedding"):
+        fitted, note = _resize_grid(tensor, wanted, old), f"position embedding for {wanted} tokens"
+    elif wanted and name.endswith(".expand.weight"):
+        fitted = fold_sublattices(tensor.T, wanted, old, mean=True)
+        fitted, note = None if fitted is None else fitted.T, f"expanding by stride {wanted}"
+    elif wanted:
+        fitted, note = fold_sublattices(tensor, wanted, old), f"merging folded to stride {wanted}"
     elif name.endswith("weight") and tensor.ndim == target.ndim > 2:
         transposed = isinstance(owner, nn.ConvTranspose2d | nn.ConvTranspose3d)
         fitted = resize_kernel(tensor, target.shape[2:], mean=transposed)
@@ -82,45 +109,67 @@ def resize_kernel(weight: Tensor, kernel: Sequence[int], *, mean: bool) -> Tenso
     return weight
 
 
-def fold_sublattices(weight: Tensor, stride: Sequence[int]) -> Tensor | None:
-    """Merging weights made for stride 2 on every axis, for axes that no longer merge.
+def fold_sublattices(
+    weight: Tensor, stride: Sequence[int], old: Sequence[int] | None = None, *, mean: bool | None = None
+) -> Tensor | None:
+    """Merging weights made for the strides ``old`` (2 on every axis), for other strides.
 
-    The columns of sub-lattices that fall together are summed for the projection, whose input they share, and averaged
-    for the norm.
+    Columns of sub-lattices that fall together are summed for a projection, whose input they share; one that splits
+    shares its columns out. A norm's are averaged and repeated.
 
     Args:
-        weight: (..., 2^d * C), sub-lattices in row-major order.
-        stride: wanted stride, 1 or 2 per axis.
+        weight: (..., prod(old) * C), sub-lattices in row-major order.
+        stride: wanted stride per axis.
+        old: stride per axis of the source.
+        mean: average and repeat; by default only for norms, which have one axis.
     """
-    if any(s not in (1, 2) for s in stride) or weight.shape[-1] % 2 ** len(stride):
+    old = old or (2,) * len(stride)
+    if any(max(pair) % min(pair) for pair in zip(old, stride, strict=True)) or weight.shape[-1] % math.prod(old):
         return None
-    chunks = weight.chunk(2 ** len(stride), dim=-1)
-    sums: dict[tuple[int, ...], list[Tensor]] = {}
-    for offset, chunk in zip(itertools.product((0, 1), repeat=len(stride)), chunks, strict=True):
-        sums.setdefault(tuple(o % s for o, s in zip(offset, stride, strict=True)), []).append(chunk)
-    folded = [torch.stack(sums[key]).sum(0) for key in sorted(sums)]
-    scale = len(sums) / len(chunks) if weight.ndim == 1 else 1.0
-    return torch.cat(folded, dim=-1) * scale
+    common = [min(pair) for pair in zip(old, stride, strict=True)]
+    cells: dict[tuple[int, ...], list[Tensor]] = {}
+    for cell, chunk in zip(_cells(old, common), weight.chunk(math.prod(old), dim=-1), strict=True):
+        cells.setdefault(cell, []).append(chunk)
+    if weight.ndim == 1 if mean is None else mean:
+        values = {cell: torch.stack(chunks).mean(0) for cell, chunks in cells.items()}
+    else:
+        shares = math.prod(stride) // math.prod(common)
+        values = {cell: torch.stack(chunks).sum(0) / shares for cell, chunks in cells.items()}
+    return torch.cat([values[cell] for cell in _cells(stride, common)], dim=-1)
 
 
-def resize_bias_table(table: Tensor, window: Sequence[int]) -> Tensor | None:
+def _cells(stride: Sequence[int], common: Sequence[int]) -> list[tuple[int, ...]]:
+    """Where the offsets of a stride lie, row-major, on the coarser lattice of ``common``."""
+    offsets = itertools.product(*map(range, stride))
+    return [tuple(o * c // s for o, c, s in zip(offset, common, stride, strict=True)) for offset in offsets]
+
+
+def resize_bias_table(table: Tensor, window: Sequence[int], old: Sequence[int] | None = None) -> Tensor | None:
     """Relative-position bias table for another window.
 
     A smaller window takes the rows of its offsets, which are exact; a larger one interpolates linearly on that axis.
 
     Args:
-        table: (prod(2w - 1), heads) of a window of equal sides.
+        table: (prod(2w - 1), heads).
         window: wanted window.
+        old: window of the source; one of equal sides by default.
     """
     dimensions = len(window)
     side = round(table.shape[0] ** (1 / dimensions))
-    if side**dimensions != table.shape[0] or side % 2 == 0:
+    sides = [2 * w - 1 for w in old] if old else [side] * dimensions
+    if math.prod(sides) != table.shape[0] or any(s % 2 == 0 for s in sides):
         return None
-    grid = table.T.reshape(1, -1, *[side] * dimensions)
+    grid = table.T.reshape(1, -1, *sides)
     wanted = [2 * w - 1 for w in window]
-    for axis, size in enumerate(wanted, start=2):
-        if size < side:
-            grid = grid.narrow(axis, (side - size) // 2, size)
+    for axis, (size, had) in enumerate(zip(wanted, sides, strict=True), start=2):
+        if size < had:
+            grid = grid.narrow(axis, (had - size) // 2, size)
     if list(grid.shape[2:]) != wanted:
         grid = F.interpolate(grid, wanted, mode=_LINEAR[dimensions], align_corners=True)
     return grid.flatten(2)[0].T.contiguous()
+
+
+def _resize_grid(embedding: Tensor, grid: Sequence[int], old: Sequence[int] | None) -> Tensor | None:
+    """Position embedding (1, N, C) for another grid; the source's has equal sides by default."""
+    old = old or (math.isqrt(embedding.shape[1]),) * 2
+    return resize_position_embedding(embedding, old, grid) if math.prod(old) == embedding.shape[1] else None

@@ -1,5 +1,6 @@
 """Read tensors from the files in which weights are published."""
 
+import contextlib
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,10 +26,19 @@ def read_checkpoint(file: str | Path, *, trust: bool = False) -> dict[str, Tenso
     Raises:
         ValueError: if the file does not exist, cannot be read, or holds no tensors.
     """
+    return named_tensors(read_content(file, trust=trust), file)
+
+
+def read_content(file: str | Path, *, trust: bool = False) -> Any:
+    """What a checkpoint holds, as :func:`read_checkpoint` reads it, with everything beside the tensors."""
     file = Path(file)
     if not file.is_file():
         raise ValueError(f"expected a weights file, got {file}, which does not exist")
-    content = _load(file, trust=trust)
+    return _load(file, trust=trust)
+
+
+def named_tensors(content: Any, file: str | Path) -> dict[str, Tensor]:
+    """Named tensors of a checkpoint's content; ``file`` is its name, for messages."""
     while isinstance(content, Mapping):
         inner = next((content[k] for k in _CONTAINERS if isinstance(content.get(k), Mapping)), None)
         if inner is None:
@@ -49,7 +59,8 @@ def _load(file: Path, *, trust: bool) -> Any:
                 return {name: torch.from_numpy(np.asarray(arrays[name])) for name in arrays.files}
         if file.suffix == ".safetensors":
             return _load_safetensors(file)
-        return torch.load(file, map_location="cpu", weights_only=not trust)
+        with _numbers_allowed():
+            return torch.load(file, map_location="cpu", weights_only=not trust)
     except pickle.UnpicklingError as error:
         hint = "" if trust else "; if you trust its source, say --trust-pickle"
         raise ValueError(f"{file} is damaged, or holds pickled objects other than tensors{hint}") from error
@@ -57,6 +68,14 @@ def _load(file: Path, *, trust: bool) -> Any:
         raise ValueError(f"{file} needs code that is not here: {error}; save its state dict alone") from error
     except Exception as error:  # every reader has its own exceptions for damaged files
         raise ValueError(f"{file} cannot be read: {(str(error).splitlines() or [type(error).__name__])[0]}") from error
+
+
+def _numbers_allowed() -> contextlib.AbstractContextManager[None]:
+    """nnU-Net's checkpoints hold numpy's numbers in their log, which run no code; allowed from torch 2.5 on."""
+    if not hasattr(torch.serialization, "safe_globals"):
+        return contextlib.nullcontext()
+    kinds = {type(np.dtype(kind)) for kind in (np.float32, np.float64, np.int64, np.bool_)}
+    return torch.serialization.safe_globals([np.float32(0).__reduce__()[0], np.dtype, *kinds])
 
 
 def _load_safetensors(file: Path) -> dict[str, Tensor]:

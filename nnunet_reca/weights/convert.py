@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from nnunet_reca.weights.adapt import adapt
+from nnunet_reca.weights.adapt import adapt, geometry
 from nnunet_reca.weights.rename import Rule, fillable, rename, some_of
 
 #: their shape depends on the classes, and nnU-Net trains them anew with -pretrained_weights
@@ -24,8 +24,9 @@ class Layout:
         matches: tells the layout by its names.
         rules: rename table for the given tensors and target network.
         absent: regular expression for parameters that the source does not have.
-        depth_dependent: regular expression for parameters whose width depends on the network's depth; a network that
-            is shallower than the source does without them.
+        depth_dependent: regular expression for parameters whose width depends on the network's depth; a network of
+            another depth than the source's does without them.
+        deeper: the network is deeper than the source's.
         complete: changes the renamed tensors as a whole, given the target network.
         note: what a user should know, for the report.
     """
@@ -36,6 +37,7 @@ class Layout:
     rules: Callable[[Mapping[str, Tensor], nn.Module], list[Rule]]
     absent: str = r"$^"
     depth_dependent: str = r"$^"
+    deeper: bool = False
     complete: Callable[[dict[str, Tensor], nn.Module], dict[str, Tensor]] = lambda renamed, network: renamed
     note: str = ""
 
@@ -82,7 +84,10 @@ def find_layout(names: Collection[str], network: nn.Module, layouts: Collection[
 
 
 def convert(
-    source: Mapping[str, Tensor], network: nn.Module, layouts: Collection[Layout]
+    source: Mapping[str, Tensor],
+    network: nn.Module,
+    layouts: Collection[Layout],
+    trained: nn.Module | None = None,
 ) -> tuple[dict[str, Tensor], Report]:
     """Fill ``network`` from a published state dict.
 
@@ -90,6 +95,7 @@ def convert(
         source: published names -> tensors.
         network: built from the plan, at its initialisation; it is filled in place once everything has been checked.
         layouts: known layouts.
+        trained: network that the tensors come from, if it is of this package; its geometry counts.
 
     Returns:
         The network's state dict and the report.
@@ -102,8 +108,8 @@ def convert(
     targets = fillable(network)
     report, problems = Report(layout.name, layout.note), []
     values: dict[str, Tensor] = {}
-    beyond = {name for name in renamed if name not in targets and _beyond_depth(name, network)}
-    optional = _HEADS + (f"|{layout.depth_dependent}" if beyond else "")
+    beyond = {name for name in renamed if name not in targets and beyond_depth(name, network)}
+    optional = _HEADS + (f"|{layout.depth_dependent}" if beyond or layout.deeper else "")
     for name, tensor in renamed.items():
         if re.fullmatch(_HEADS, name):
             report.skipped[name] = "segmentation head, trained anew"
@@ -111,10 +117,10 @@ def convert(
             report.skipped[name] = "the network of this plan has no such stage or block"
         elif name not in targets:
             raise ValueError(f"expected parameters of {type(network).__name__}, got {name}, which it does not have")
-        elif tensor.shape == targets[name].shape:
+        elif tensor.shape == targets[name].shape and _same_geometry(name, network, trained):
             values[name] = tensor
             report.loaded.append(name)
-        elif (adapted := adapt(name, tensor.float(), targets[name], network)) is not None:
+        elif (adapted := adapt(name, tensor.float(), targets[name], network, trained)) is not None:
             values[name], report.adapted[name] = adapted
         elif re.fullmatch(optional, name):
             report.skipped[name] = "its width depends on the depth of the network"
@@ -141,7 +147,12 @@ def _fix(renamed: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> str:
     return "choose the size of the network that the weights were made for"
 
 
-def _beyond_depth(name: str, network: nn.Module) -> bool:
+def _same_geometry(name: str, network: nn.Module, trained: nn.Module | None) -> bool:
+    """A window of 5 x 7 and one of 7 x 5 have bias tables of one shape that mean different offsets."""
+    return trained is None or geometry(name, trained) in (None, geometry(name, network))
+
+
+def beyond_depth(name: str, network: nn.Module) -> bool:
     """Whether the name fails at an index past the end of one of the network's module lists."""
     module: nn.Module = network
     for part in name.split("."):

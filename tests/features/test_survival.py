@@ -1,0 +1,78 @@
+"""Trainings that are killed twice, while a checkpoint is written and in the middle of an epoch, and go on both times."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from raw_data import PLAIN
+
+pytestmark = pytest.mark.slow
+
+TRAINER, CONFIGURATION, EPOCHS = "nnUNetTrainerSwinUNETRReca_tiny_3epochs", "3d_fullres", 3
+#: A training that writes half of its checkpoint of two epochs and is killed on the spot.
+TORN = """
+import io, os, signal, sys, torch
+from nnunetv2.run.run_training import run_training_entry
+
+def torn(content, file, *, whole=torch.save):
+    if content["current_epoch"] < 2:
+        return whole(content, file)
+    buffer = io.BytesIO()
+    whole(content, buffer)
+    with open(file, "wb") as half:
+        half.write(buffer.getvalue()[: buffer.tell() // 2])
+    os.kill(os.getpid(), signal.SIGKILL)
+
+torch.save = torn
+run_training_entry()
+"""
+
+
+@pytest.fixture(scope="module")
+def histories(workspace):
+    """Results of the same training, uninterrupted and killed twice: seeded, on one thread, loading in its process."""
+    repeatable = {"nnUNet_n_proc_DA": "0", "nnUNet_reca_seed": "11", "OMP_NUM_THREADS": "1"}
+    results = {name: workspace.folder / name for name in ("uninterrupted", "killed")}
+    before = dict(workspace.environment)
+    workspace.environment |= repeatable
+    words = workspace.training(TRAINER, CONFIGURATION, dataset=PLAIN)
+    try:
+        workspace.run(*words, nnUNet_results=str(results["uninterrupted"]))
+        workspace.environment["nnUNet_results"] = str(results["killed"])
+        torn = subprocess.run(
+            [sys.executable, "-c", TORN, *map(str, words[1:])],
+            env=workspace.environment,
+            capture_output=True,
+            text=True,
+        )
+        workspace.train_until_killed(TRAINER, CONFIGURATION, "Epoch 2", "--c", dataset=PLAIN)
+        log = workspace.run(*words, "--c")
+    finally:
+        workspace.environment = before
+    return {"results": results, "torn": torn, "log": log}
+
+
+def fold(histories, workspace, name):
+    return histories["results"][name] / workspace.name(PLAIN) / f"{TRAINER}__nnUNetPlans__{CONFIGURATION}" / "fold_0"
+
+
+def test_killed_while_writing_leaves_a_whole_checkpoint_to_go_on_from(histories):
+    assert histories["torn"].returncode == -9, histories["torn"].stderr[-2000:]
+    assert "Epoch 1" in histories["torn"].stdout and "Epoch 2" not in histories["torn"].stdout
+    assert "Epoch 1\n" not in histories["log"] and "Epoch 2\n" in histories["log"]
+
+
+def test_continued_training_equals_an_uninterrupted_one(histories, workspace):
+    first, second = (
+        torch.load(fold(histories, workspace, name) / "checkpoint_final.pth", weights_only=False)
+        for name in ("uninterrupted", "killed")
+    )
+    assert first["current_epoch"] == second["current_epoch"] == EPOCHS
+    for name, weight in first["network_weights"].items():
+        torch.testing.assert_close(second["network_weights"][name], weight, rtol=0, atol=1e-5, msg=name)
+    moments = [c["optimizer_state"]["state"] for c in (first, second)]
+    for index, state in moments[0].items():
+        torch.testing.assert_close(moments[1][index], state, rtol=1e-4, atol=1e-6)
+    assert first["logging"]["train_losses"] == pytest.approx(second["logging"]["train_losses"], abs=1e-5)
+    assert first["logging"]["lrs"] == pytest.approx(second["logging"]["lrs"])
