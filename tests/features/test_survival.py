@@ -1,4 +1,4 @@
-"""Trainings that are killed while a checkpoint is written, and again in the middle of an epoch, and go on both times."""
+"""Trainings that are killed while a checkpoint is written and again within an epoch, and go on both times."""
 
 import subprocess
 import sys
