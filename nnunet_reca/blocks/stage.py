@@ -6,7 +6,7 @@ from typing import Literal, cast, get_args
 from torch import Tensor, nn
 
 from nnunet_reca.blocks.swin_block import SwinBlock
-from nnunet_reca.ops import realign_windows
+from nnunet_reca.ops import realign_windows, shift_map
 from nnunet_reca.ops.relative_position import IndexScheme
 
 CarryAlignment = Literal["window", "spatial"]
@@ -80,5 +80,7 @@ class SwinStage(nn.Module):
 def _realign(q_hat: Tensor, last: SwinBlock, block: SwinBlock, spatial: Sequence[int]) -> Tensor:
     """Carry of ``last`` in the windows of ``block``, every query staying with its token."""
     (window, old_shift), (_, new_shift) = last.fitted(spatial), block.fitted(spatial)
+    if q_hat.ndim == len(spatial) + 2:  # a map
+        return shift_map(q_hat, [new - old for new, old in zip(new_shift, old_shift, strict=True)])
     padded = [s + -s % w for s, w in zip(spatial, window, strict=True)]
     return realign_windows(q_hat, window, padded, old_shift, new_shift)

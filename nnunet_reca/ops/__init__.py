@@ -1,8 +1,11 @@
 """Pure tensor functions, 2D and 3D by one code path."""
 
+from nnunet_reca.ops.instance_norm import instance_norm
+from nnunet_reca.ops.piece_attention import Windows, attends_in_pieces, piece_attention
 from nnunet_reca.ops.position_embedding import resize_position_embedding
 from nnunet_reca.ops.recurrent_attention import (
     attention_bias,
+    carry_query,
     recurrent_attention,
     split_heads,
     window_recurrent_attention,
@@ -18,15 +21,21 @@ from nnunet_reca.ops.windows import (
     shift_map,
     shifted_window_mask,
 )
+from nnunet_reca.ops.window_pieces import window_pieces
 
 __all__ = [
+    "Windows",
+    "attends_in_pieces",
     "attention_bias",
     "bias_table_rows",
+    "carry_query",
     "crop_map",
     "fit_windows",
+    "instance_norm",
     "merge_windows",
     "pad_to_multiple",
     "partition_windows",
+    "piece_attention",
     "realign_windows",
     "recurrent_attention",
     "relative_position_index",
@@ -34,5 +43,6 @@ __all__ = [
     "shift_map",
     "shifted_window_mask",
     "split_heads",
+    "window_pieces",
     "window_recurrent_attention",
 ]

@@ -15,10 +15,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
+def carry_query(q: Tensor, q_hat: Tensor | None) -> Tensor:
+    """q + q_hat, or q at the start of a chain; this is the only place where the carry is added."""
+    return q if q_hat is None else q + q_hat
+
+
 def recurrent_attention(
     q: Tensor, k: Tensor, v: Tensor, q_hat: Tensor | None = None, *, bias: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """One layer of Recurrent-Attention; this is the only place where the carry is added.
+    """One layer of Recurrent-Attention.
 
     Args:
         q: query, (..., N, head_dim).
@@ -31,7 +36,7 @@ def recurrent_attention(
         The attended values, (..., N, head_dim), and the carry for the next layer, shaped like ``q``.
         The logits are scaled by head_dim^-0.5 after the sum.
     """
-    q_hat = q if q_hat is None else q + q_hat
+    q_hat = carry_query(q, q_hat)
     return F.scaled_dot_product_attention(q_hat, k, v, attn_mask=bias), q_hat
 
 
