@@ -1,7 +1,8 @@
 """Pure tensor functions, 2D and 3D by one code path."""
 
-from nnunet_reca.ops.instance_norm import instance_norm
-from nnunet_reca.ops.piece_attention import Windows, attends_in_pieces, piece_attention
+from nnunet_reca.ops.cpu_attention import Windows, attends_in_pieces, piece_attention
+from nnunet_reca.ops.norm import instance_norm
+from nnunet_reca.ops.pieces import window_pieces
 from nnunet_reca.ops.position_embedding import resize_position_embedding
 from nnunet_reca.ops.recurrent_attention import (
     attention_bias,
@@ -21,7 +22,6 @@ from nnunet_reca.ops.windows import (
     shift_map,
     shifted_window_mask,
 )
-from nnunet_reca.ops.window_pieces import window_pieces
 
 __all__ = [
     "Windows",

@@ -17,7 +17,12 @@ def __getattr__(name: str) -> "type[RecaTrainer]":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     trainer = getattr(importlib.import_module(f"{__name__}.{parsed.module}"), parsed.base)
     if name != parsed.base:
-        options = {"reca_size": parsed.size, "reca_alignment": parsed.alignment, "reca_epochs": parsed.epochs}
+        options = {
+            "reca_size": parsed.size,
+            "reca_alignment": parsed.alignment,
+            "reca_checkpoint": parsed.checkpoint,
+            "reca_epochs": parsed.epochs,
+        }
         trainer = type(name, (trainer,), {**options, "__module__": __name__, "__doc__": trainer.__doc__})
     globals()[name] = trainer  # the same class object at every look-up
     return trainer

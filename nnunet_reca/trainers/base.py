@@ -31,6 +31,7 @@ class RecaTrainer(nnUNetTrainer):
         reca_recurrent: Recurrent-Attention, or its self-attention twin.
         reca_size: "base" or "tiny".
         reca_alignment: of the carry, "window" or "spatial".
+        reca_checkpoint: compute activations again in the backward pass, which saves memory.
         reca_epochs: length of the training; None is nnU-Net's 1000 epochs.
 
     Raises:
@@ -41,6 +42,7 @@ class RecaTrainer(nnUNetTrainer):
     reca_recurrent: ClassVar[bool]
     reca_size: ClassVar[str] = "base"
     reca_alignment: ClassVar[str] = "window"
+    reca_checkpoint: ClassVar[bool] = False
     reca_epochs: ClassVar[int | None] = None
     num_epochs: int
     save_every: int
@@ -80,6 +82,7 @@ class RecaTrainer(nnUNetTrainer):
             size=cls.reca_size,
             recurrent=cls.reca_recurrent,
             carry_alignment=cls.reca_alignment,
+            use_checkpoint=cls.reca_checkpoint,
         )
 
     @classmethod

@@ -1,4 +1,7 @@
-"""Trainer names: ``nnUNetTrainer<Network>[Reca][_tiny][_spatial][_<N>epochs]``. Free of imports that take time."""
+"""Trainer names: ``nnUNetTrainer<Network>[Reca][_tiny][_spatial][_checkpoint][_<N>epochs]``.
+
+Free of imports that take time.
+"""
 
 import re
 from dataclasses import dataclass
@@ -13,7 +16,7 @@ NETWORKS = {
 }
 #: networks whose carry passes from window to window, which ``_spatial`` aligns
 WINDOWED = {"SwinUNETR", "NnFormer", "SwinUnet"}
-GRAMMAR = f"{PREFIX}<{'|'.join(NETWORKS)}>[Reca][_tiny][_spatial][_<N>epochs]"
+GRAMMAR = f"{PREFIX}<{'|'.join(NETWORKS)}>[Reca][_tiny][_spatial][_checkpoint][_<N>epochs]"
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,7 @@ class TrainerName:
         module: module of the base class, below ``nnunet_reca.trainers``.
         size: "base" or "tiny".
         alignment: of the carry, "window" or "spatial".
+        checkpoint: compute activations again in the backward pass, which saves memory.
         epochs: length of the training, None for nnU-Net's default.
     """
 
@@ -32,6 +36,7 @@ class TrainerName:
     module: str
     size: str = "base"
     alignment: str = "window"
+    checkpoint: bool = False
     epochs: int | None = None
 
 
@@ -52,7 +57,9 @@ def parse_trainer_name(name: str) -> TrainerName | None:
         return None
     if base != right:
         raise ValueError(f"expected a trainer name of the form {GRAMMAR}, got {name!r}; did you mean {right}?")
-    pattern = r"(?:_(?P<size>tiny))?(?:_(?P<alignment>spatial))?(?:_(?P<epochs>[1-9]\d*)epochs)?"
+    pattern = (
+        r"(?:_(?P<size>tiny))?(?:_(?P<alignment>spatial))?(?P<checkpoint>_checkpoint)?(?:_(?P<epochs>[1-9]\d*)epochs)?"
+    )
     options = re.fullmatch(pattern, name.removeprefix(base))
     if options is None:
         raise ValueError(
@@ -65,4 +72,5 @@ def parse_trainer_name(name: str) -> TrainerName | None:
             f"got {name!r}; leave it out"
         )
     epochs = int(options["epochs"]) if options["epochs"] else None
-    return TrainerName(base, NETWORKS[network], options["size"] or "base", options["alignment"] or "window", epochs)
+    size, alignment = options["size"] or "base", options["alignment"] or "window"
+    return TrainerName(base, NETWORKS[network], size, alignment, bool(options["checkpoint"]), epochs)

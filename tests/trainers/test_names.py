@@ -17,6 +17,8 @@ RECA = "nnUNetTrainerSwinUNETRReca"
         ("_tiny", {"size": "tiny"}),
         ("_7epochs", {"epochs": 7}),
         ("_spatial_7epochs", {"alignment": "spatial", "epochs": 7}),
+        ("_checkpoint", {"checkpoint": True}),
+        ("_tiny_spatial_checkpoint_5epochs", {"size": "tiny", "alignment": "spatial", "checkpoint": True, "epochs": 5}),
         ("_tiny_spatial_1234epochs", {"size": "tiny", "alignment": "spatial", "epochs": 1234}),
     ],
 )
@@ -33,7 +35,17 @@ def test_spatial_without_a_carry_raises():
     "name",
     [
         f"{RECA}{o}"
-        for o in ("_huge", "_spatial_tiny", "_5epochs_tiny", "_0epochs", "_05epochs", "_tiny_", "_epochs", "_5epoch")
+        for o in (
+            "_huge",
+            "_spatial_tiny",
+            "_checkpoint_spatial",
+            "_5epochs_tiny",
+            "_0epochs",
+            "_05epochs",
+            "_tiny_",
+            "_epochs",
+            "_5epoch",
+        )
     ],
 )
 def test_unknown_options_name_the_grammar(name):

@@ -10,14 +10,16 @@ from torch.nn import functional as F
 def instance_norm(x: Tensor, eps: float = 1e-5) -> Tensor:
     """(x - mean) / sqrt(variance + eps) over the spatial axes of (B, C, *S), channels-last on the CPU.
 
-    ``torch.nn.functional.instance_norm`` goes back to the contiguous layout, so that each convolution has to convert its
-    input, and its gradient is wrong on the CPU for a batch of one and a channels-last output gradient (seen in PyTorch
-    2.14). Elsewhere than on the CPU it is what this function calls.
+    ``torch.nn.functional.instance_norm`` goes back to the contiguous layout, so that each convolution has to convert
+    its input, and its gradient is wrong on the CPU for a batch of one and a channels-last output gradient (seen in
+    PyTorch 2.14). Elsewhere than on the CPU it is what this function calls.
     """
     if x.device.type != "cpu":
         return F.instance_norm(x, eps=eps)
     if x[0, 0].numel() == 1:
-        raise ValueError(f"expected more than one voxel to normalise over, got shape {tuple(x.shape)}; use larger patches")
+        raise ValueError(
+            f"expected more than one voxel to normalise over, got shape {tuple(x.shape)}; use larger patches"
+        )
     layout = torch.channels_last_3d if x.ndim == 5 else torch.channels_last
     return _ChannelsLastInstanceNorm.apply(x.contiguous(memory_format=layout), eps)
 

@@ -1,14 +1,16 @@
 """Where the windows of a padded, shifted map lie on the map itself: pieces without padding and without a mask.
 
-A shift cuts windows into regions that do not see each other, and padding fills regions up. Along every axis the tokens of
-a region are neighbours on the map, so that all windows fall into few kinds of smaller windows, the pieces: boxes of the
-map, cut evenly. Two tokens may attend to each other if and only if they are in the same piece of the same window.
+A shift cuts windows into regions that do not see each other, and padding fills regions up. Along every axis the tokens
+of a region are neighbours on the map, so that all windows fall into few kinds of smaller windows, the pieces: boxes of
+the map, cut evenly. Two tokens may attend to each other if and only if they are in the same piece of the same window.
 """
 
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+
+from torch import Tensor
 
 Slices = tuple[slice, ...]
 
@@ -68,6 +70,12 @@ class Piece:
     def region_in_window(self) -> Slices:
         """The tokens and the padding that they see, in their window."""
         return tuple(slice(r.offset, r.offset + r.tokens + r.padded) for r in self.runs)
+
+    def first_tokens(self, regions: Tensor) -> Tensor:
+        """View of the tokens in (..., *(tokens + padded)), (..., *tokens)."""
+        for axis, tokens in enumerate(self.tokens, regions.ndim - len(self.runs)):
+            regions = regions.narrow(axis, 0, tokens)
+        return regions
 
 
 def axis_runs(size: int, window: int, shift: int) -> list[Run]:

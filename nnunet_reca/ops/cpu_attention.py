@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nnunet_reca.ops.window_pieces import Piece, window_pieces
+from nnunet_reca.ops.pieces import Piece, window_pieces
 from nnunet_reca.ops.windows import merge_windows, partition_windows
 
 #: Attention weights recomputed at a time in the backward pass: few enough for a processor's cache.
@@ -69,13 +69,10 @@ class _PieceAttention(torch.autograd.Function):
         bias = bias.to(q.dtype)
         sums = []
         for piece in windows.pieces(k.shape[1:-1]):
-            parts = (
-                _small_windows(q[piece.on_frame], piece),
-                _small_windows(k[piece.on_map], piece, k_pad),
-                _small_windows(v[piece.on_map], piece, v_pad),
-            )
             attended, log_sum_exp = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
-                *(x.unflatten(-1, (windows.num_heads, -1)).transpose(1, 2) for x in parts),
+                _heads(_small_windows(q[piece.on_frame], piece), windows),
+                _heads(_small_windows(k[piece.on_map], piece, k_pad), windows),
+                _heads(_small_windows(v[piece.on_map], piece, v_pad), windows),
                 attn_mask=_piece_bias(bias, piece, windows).unsqueeze(0),
             )
             out[piece.on_map] = _box(attended.transpose(1, 2).flatten(2), piece)
@@ -87,22 +84,25 @@ class _PieceAttention(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, bias, k_pad, v_pad, out, *sums = ctx.saved_tensors
-        windows = ctx.windows
-        dq, dk, dv = torch.zeros_like(q), torch.empty_like(k), torch.empty_like(v)
+        windows: Windows = ctx.windows
         wide = torch.promote_types(q.dtype, torch.float32)
         bias = bias.to(wide)
-        dbias = torch.zeros_like(bias)
+        dq, dk, dv, dbias = torch.zeros_like(q), torch.empty_like(k), torch.empty_like(v), torch.zeros_like(bias)
         dk_pad, dv_pad = (torch.zeros_like(pad, dtype=wide) for pad in (k_pad, v_pad))
+
+        def heads(box: Tensor, piece: Piece, pad: Tensor | None = None) -> Tensor:
+            return _heads(_small_windows(box, piece, pad), windows).to(wide)
+
         for piece, log_sum_exp in zip(windows.pieces(k.shape[1:-1]), sums, strict=True):
-            parts = (
-                _small_windows(q[piece.on_frame], piece),
-                _small_windows(k[piece.on_map], piece, k_pad),
-                _small_windows(v[piece.on_map], piece, v_pad),
-                _small_windows(out[piece.on_map], piece),
-                _small_windows(grad[piece.on_map], piece),
+            *grads, dpiece = _gradients(
+                heads(q[piece.on_frame], piece),
+                heads(k[piece.on_map], piece, k_pad),
+                heads(v[piece.on_map], piece, v_pad),
+                heads(out[piece.on_map], piece),
+                heads(grad[piece.on_map], piece),
+                log_sum_exp.to(wide),
+                _piece_bias(bias, piece, windows),
             )
-            heads = [x.unflatten(-1, (windows.num_heads, -1)).transpose(1, 2).to(wide) for x in parts]
-            *grads, dpiece = _gradients(*heads, log_sum_exp.to(wide), _piece_bias(bias, piece, windows))
             gq, gk, gv = (g.transpose(1, 2).flatten(2) for g in grads)
             n = gq.shape[1]
             dq[piece.on_frame] = _box(gq, piece).to(q.dtype)
@@ -112,6 +112,11 @@ class _PieceAttention(torch.autograd.Function):
             dv_pad += gv[:, n:].sum((0, 1))
             _add_piece_bias(dbias, dpiece, bias, piece, windows)
         return dq, dk, dv, dbias, dk_pad.to(k_pad.dtype), dv_pad.to(v_pad.dtype), None
+
+
+def _heads(tokens: Tensor, windows: Windows) -> Tensor:
+    """(small windows, n, C) -> (small windows, heads, n, head_dim)."""
+    return tokens.unflatten(-1, (windows.num_heads, -1)).transpose(1, 2)
 
 
 def _small_windows(box: Tensor, piece: Piece, pad: Tensor | None = None) -> Tensor:
@@ -130,20 +135,21 @@ def _box(tokens: Tensor, piece: Piece) -> Tensor:
 def _regions(bias: Tensor, piece: Piece, windows: Windows) -> Tensor:
     """View of a bias: the piece's queries and all keys of their region, (heads, *tokens, *(tokens + padded))."""
     window = tuple(windows.window)
-    return bias.unflatten(2, window).unflatten(1, window)[(slice(None), *piece.in_window, *piece.region_in_window)]
+    part = (slice(None), *piece.in_window, *piece.region_in_window)
+    return bias.unflatten(2, window).unflatten(1, window)[part]
 
 
 def _padding_bias(bias: Tensor, piece: Piece, windows: Windows) -> Tensor:
-    """Bias of the padding that the piece's queries see, (heads, n, keys of the region); -inf at keys that are tokens."""
+    """Bias of the padding that the piece's queries see, (heads, n, keys of the region); -inf at tokens."""
     padding = _regions(bias, piece, windows).clone()
-    padding[(..., *map(slice, piece.tokens))] = float("-inf")
+    piece.first_tokens(padding).fill_(float("-inf"))
     return padding.reshape(bias.shape[0], math.prod(piece.tokens), -1)
 
 
 def _piece_bias(bias: Tensor, piece: Piece, windows: Windows) -> Tensor:
     """Bias of a piece, (heads, n, n), or (heads, n, n + 1) with the key that stands for the padding."""
     n = math.prod(piece.tokens)
-    real = _regions(bias, piece, windows)[(..., *map(slice, piece.tokens))].reshape(-1, n, n)
+    real = piece.first_tokens(_regions(bias, piece, windows)).reshape(-1, n, n)
     if not piece.has_padding:
         return real
     padding = _padding_bias(bias, piece, windows)
@@ -159,7 +165,7 @@ def _add_piece_bias(total: Tensor, grad: Tensor, bias: Tensor, piece: Piece, win
     if piece.has_padding:
         weights = _padding_bias(bias, piece, windows).softmax(-1)
         regions += (grad[..., n:] * weights).view(regions.shape)
-    real = regions[(..., *map(slice, piece.tokens))]
+    real = piece.first_tokens(regions)
     real += grad[..., :n].view(real.shape)
 
 
