@@ -27,6 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from nnunet_reca.blocks import DualAttentionHead, HybridResNet, VitEncoder, conv_norm_relu, initialize_weights
+from nnunet_reca.blocks.checkpoint import set_checkpointing
 from nnunet_reca.blocks.checks import check_deep_supervision, check_sides, check_strides
 from nnunet_reca.ops import resize_position_embedding
 
@@ -187,6 +188,7 @@ class DATransUNet(nn.Module):
         repeat_single_channel: repeat an image of one channel to three, as published; the first convolution then has
             three input channels where ``input_channels`` is 1.
         attention_norm_momentum: weight of a batch in the running statistics of the dual-attention heads.
+        use_checkpoint: compute the transformer's activations again in the backward pass instead of keeping them.
 
     Raises:
         ValueError: where an argument does not fit, naming what was expected.
@@ -216,6 +218,7 @@ class DATransUNet(nn.Module):
         valid_pooling: bool = False,
         repeat_single_channel: bool = False,
         attention_norm_momentum: float = 0.1,
+        use_checkpoint: bool = False,
     ) -> None:
         super().__init__()
         poolings = strides[1:]
@@ -248,6 +251,8 @@ class DATransUNet(nn.Module):
             auxiliary_heads=auxiliary_heads,
             deep_supervision=deep_supervision,
         )
+        if use_checkpoint:
+            set_checkpointing(self)
 
     #: applied by nnU-Net to every module of a new network
     initialize = staticmethod(initialize_weights)

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from nnunet_reca.blocks import (
+    Checkpointing,
     ConvExpanding,
     ConvMerging,
     ConvPatchEmbed,
@@ -31,6 +32,7 @@ from nnunet_reca.blocks import (
     channels_first,
     drop_path_rates,
     initialize_weights,
+    set_checkpointing,
     transposed_conv,
 )
 from nnunet_reca.blocks.checks import check_deep_supervision, check_sides, check_strides, per_axis
@@ -123,7 +125,7 @@ class UpStage(nn.Module):
         return x
 
 
-class NnFormerDecoder(nn.Module):
+class NnFormerDecoder(Checkpointing):
     """One :class:`UpStage` per encoder stage but the deepest; ``stages[0]`` is the finest, like the encoder's.
 
     ``seg_layers[i]`` expands the tokens of stage i by the token patch to logits. With ``deep_supervision`` (nnU-Net
@@ -155,7 +157,7 @@ class NnFormerDecoder(nn.Module):
         x = features[-1]
         levels: list[Tensor] = []
         for stage, skip in zip(reversed(self.stages), reversed(features[:-1]), strict=True):
-            x = stage(x, skip)
+            x = self.run(stage, x, skip)
             levels.insert(0, x)
         if self.deep_supervision:
             return [head(channels_first(level)) for head, level in zip(self.seg_layers, levels, strict=True)]
@@ -188,6 +190,7 @@ class NnFormer(nn.Module):
         deep_supervision: initial value of ``decoder.deep_supervision``; False also freezes the coarser heads.
         auxiliary_heads: build the heads of the coarser scales; deep supervision needs them.
         index_scheme: "exact", or "nnformer" as published, which needs cubic windows.
+        use_checkpoint: compute activations again in the backward pass instead of keeping them; gradients stay the same.
 
     Raises:
         ValueError: where an argument does not fit, naming what was expected.
@@ -212,6 +215,7 @@ class NnFormer(nn.Module):
         deep_supervision: bool = False,
         auxiliary_heads: bool = True,
         index_scheme: IndexScheme = "exact",
+        use_checkpoint: bool = False,
     ) -> None:
         super().__init__()
         _check_strides(strides, patch_embed_strides)
@@ -247,6 +251,8 @@ class NnFormer(nn.Module):
             auxiliary_heads=auxiliary_heads,
             deep_supervision=deep_supervision,
         )
+        if use_checkpoint:
+            set_checkpointing(self)
 
     #: applied by nnU-Net to every module of a new network
     initialize = staticmethod(initialize_weights)

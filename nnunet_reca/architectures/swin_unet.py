@@ -28,6 +28,7 @@ from nnunet_reca.blocks import (
     channels_first,
     drop_path_rates,
     initialize_weights,
+    set_checkpointing,
 )
 from nnunet_reca.blocks.checks import check_deep_supervision, check_sides, check_strides, per_axis
 from nnunet_reca.blocks.stage import CarryAlignment
@@ -129,6 +130,7 @@ class SwinUnet(nn.Module):
         carry_alignment: "window" as published, or "spatial", see :class:`nnunet_reca.blocks.SwinStage`.
         deep_supervision: initial value of ``decoder.deep_supervision``; False also freezes the coarser heads.
         auxiliary_heads: build the heads of the coarser scales; deep supervision needs them.
+        use_checkpoint: compute activations again in the backward pass instead of keeping them; gradients stay the same.
 
     Raises:
         ValueError: where an argument does not fit, naming what was expected.
@@ -150,6 +152,7 @@ class SwinUnet(nn.Module):
         carry_alignment: CarryAlignment = "window",
         deep_supervision: bool = False,
         auxiliary_heads: bool = True,
+        use_checkpoint: bool = False,
     ) -> None:
         super().__init__()
         _check_arguments(strides, embed_dim, depths, num_heads, window_sizes)
@@ -184,6 +187,8 @@ class SwinUnet(nn.Module):
             auxiliary_heads=auxiliary_heads,
             deep_supervision=deep_supervision,
         )
+        if use_checkpoint:
+            set_checkpointing(self)
 
     #: applied by nnU-Net to every module of a new network
     initialize = staticmethod(initialize_weights)

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nnunet_reca.blocks import (
+    Checkpointing,
     PatchEmbed,
     PatchMerging,
     SwinStage,
@@ -29,6 +30,7 @@ from nnunet_reca.blocks import (
     initialize_weights,
     residual_block,
     segmentation_head,
+    set_checkpointing,
     transposed_conv,
 )
 from nnunet_reca.blocks.checks import check_deep_supervision, check_sides, check_strides, per_axis
@@ -110,7 +112,7 @@ class UpBlock(nn.Module):
         return self.refine(torch.cat([self.upsample(x), skip], dim=1))
 
 
-class UNETRDecoder(nn.Module):
+class UNETRDecoder(Checkpointing):
     """Residual blocks on the image, the skips and the bottleneck, then one :class:`UpBlock` per stride.
 
     Levels count from full resolution (0) to the bottleneck (n); the skip next to the bottleneck is taken as it is.
@@ -145,12 +147,12 @@ class UNETRDecoder(nn.Module):
             self.seg_layers[1:].requires_grad_(False)
 
     def forward(self, image: Tensor, features: Sequence[Tensor]) -> Tensor | list[Tensor]:
-        refined = [block(f) for block, f in zip(self.skips, features[:-2], strict=True)]
-        skips = [self.stem(image), *refined, features[-2]]
-        x = self.bottleneck(features[-1])
+        refined = [self.run(block, f) for block, f in zip(self.skips, features[:-2], strict=True)]
+        skips = [self.run(self.stem, image), *refined, features[-2]]
+        x = self.run(self.bottleneck, features[-1])
         levels: list[Tensor] = []
         for up, skip in zip(reversed(self.ups), reversed(skips), strict=True):
-            x = up(x, skip)
+            x = self.run(up, x, skip)
             levels.insert(0, x)
         if self.deep_supervision:
             return [head(level) for head, level in zip(self.seg_layers, levels, strict=True)]
@@ -181,6 +183,7 @@ class SwinUNETR(nn.Module):
         auxiliary_heads: build the heads of the coarser scales; deep supervision needs them.
         index_scheme: "exact", or "cropped" as published.
         duplicated_sublattices: published merging instead of the correct one; needs strides of 2 on three axes.
+        use_checkpoint: compute activations again in the backward pass instead of keeping them; gradients stay the same.
 
     Raises:
         ValueError: where an argument does not fit, naming what was expected.
@@ -205,6 +208,7 @@ class SwinUNETR(nn.Module):
         auxiliary_heads: bool = True,
         index_scheme: IndexScheme = "exact",
         duplicated_sublattices: bool = False,
+        use_checkpoint: bool = False,
     ) -> None:
         super().__init__()
         _check_arguments(strides, feature_size, depths, num_heads, window_sizes, kernel_sizes)
@@ -234,6 +238,8 @@ class SwinUNETR(nn.Module):
             auxiliary_heads=auxiliary_heads,
             deep_supervision=deep_supervision,
         )
+        if use_checkpoint:
+            set_checkpointing(self)
 
     #: applied by nnU-Net to every module of a new network
     initialize = staticmethod(initialize_weights)

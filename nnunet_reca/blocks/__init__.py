@@ -1,6 +1,7 @@
 """Modules shared by the networks: attention, Swin block and stage, patch layers, convolutional decoder parts."""
 
 from nnunet_reca.blocks.attention import WindowAttention, WindowCrossAttention
+from nnunet_reca.blocks.checkpoint import Checkpointing, set_checkpointing
 from nnunet_reca.blocks.conv import conv_norm_relu, residual_block, segmentation_head, transposed_conv
 from nnunet_reca.blocks.conv_patch import ConvExpanding, ConvMerging, ConvPatchEmbed
 from nnunet_reca.blocks.cross_block import SwinCrossBlock
@@ -15,6 +16,7 @@ from nnunet_reca.blocks.swin_block import SwinBlock
 from nnunet_reca.blocks.vit import VitEncoder
 
 __all__ = [
+    "Checkpointing",
     "ConvExpanding",
     "ConvMerging",
     "ConvPatchEmbed",
@@ -36,5 +38,6 @@ __all__ = [
     "initialize_weights",
     "residual_block",
     "segmentation_head",
+    "set_checkpointing",
     "transposed_conv",
 ]

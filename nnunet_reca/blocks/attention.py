@@ -6,7 +6,18 @@ import torch
 from torch import Tensor, nn
 
 from nnunet_reca.blocks.checks import check_heads
-from nnunet_reca.ops import bias_table_rows, relative_position_index, split_heads, window_recurrent_attention
+from nnunet_reca.ops import (
+    Windows,
+    attention_query,
+    bias_table_rows,
+    carry_query,
+    pad_to_multiple,
+    piece_attention,
+    relative_position_index,
+    shift_map,
+    split_heads,
+    window_recurrent_attention,
+)
 from nnunet_reca.ops.relative_position import IndexScheme
 
 
@@ -82,6 +93,28 @@ class WindowAttention(RelativePositionBias):
         out, q_hat = window_recurrent_attention(q, k, v, q_hat, bias=bias, mask=mask)
         return self.proj(out), q_hat
 
+    def on_map(
+        self, x: Tensor, q_hat: Tensor | None, window: Sequence[int], shift: Sequence[int]
+    ) -> tuple[Tensor, Tensor]:
+        """The same on a map that is neither padded, shifted nor cut, see :func:`nnunet_reca.ops.piece_attention`.
+
+        Args:
+            x: token map, (B, *spatial, dim).
+            q_hat: carry of the layer before, padded and shifted like the windows, (B, *padded, dim), or None.
+            window: window in use.
+            shift: shift of the windows.
+
+        Returns:
+            Token map, (B, *spatial, dim), and the carry, (B, *padded, dim).
+        """
+        q, k, v = self.qkv(x).chunk(3, dim=-1)
+        q_pad, k_pad, v_pad = self.qkv.bias.to(q.dtype).chunk(3)
+        q_hat = carry_query(shift_map(pad_to_multiple(q, window, q_pad), shift), q_hat)
+        bias = self.relative_position_bias(window)
+        query = attention_query(q_hat, k.dtype)
+        out = piece_attention(query, k, v, bias, k_pad, v_pad, Windows(self.num_heads, window, shift))
+        return self.proj(out), q_hat
+
 
 class WindowCrossAttention(RelativePositionBias):
     """Multi-head attention from one token map to another in windows: softmax(scale * q k^T + B) v, then a projection.
@@ -115,3 +148,11 @@ class WindowCrossAttention(RelativePositionBias):
         bias = self.relative_position_bias(window).to(q.dtype)
         out, _ = window_recurrent_attention(q, k, v, bias=bias, mask=mask)
         return self.proj(out)
+
+    def on_map(self, query: Tensor, context: Tensor, window: Sequence[int]) -> Tensor:
+        """The same on maps, (B, *spatial, dim), that are neither padded nor cut."""
+        k, v = self.kv(context).chunk(2, dim=-1)
+        k_pad, v_pad = self.kv.bias.to(k.dtype).chunk(2)
+        windows = Windows(self.num_heads, window, [0] * len(window))
+        q = pad_to_multiple(query.to(k.dtype), window)
+        return self.proj(piece_attention(q, k, v, self.relative_position_bias(window), k_pad, v_pad, windows))

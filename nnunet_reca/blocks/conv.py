@@ -5,10 +5,22 @@ from collections.abc import Sequence
 from dynamic_network_architectures.building_blocks.helper import (
     convert_dim_to_conv_op,
     get_matching_convtransp,
-    get_matching_instancenorm,
 )
 from dynamic_network_architectures.building_blocks.residual import BasicBlockD
-from torch import nn
+from torch import Tensor, nn
+
+from nnunet_reca.ops import instance_norm
+
+
+class InstanceNorm(nn.Module):
+    """Instance norm without learned scale, (B, C, *S) -> (B, C, *S); see :func:`nnunet_reca.ops.instance_norm`."""
+
+    def __init__(self, channels: int, *, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        return instance_norm(x, self.eps)
 
 
 def residual_block(input_channels: int, output_channels: int, kernel_size: Sequence[int]) -> nn.Module:
@@ -25,8 +37,8 @@ def residual_block(input_channels: int, output_channels: int, kernel_size: Seque
         list(kernel_size),
         1,
         conv_bias=False,
-        norm_op=get_matching_instancenorm(conv),
-        norm_op_kwargs={"eps": 1e-5, "affine": False},
+        norm_op=InstanceNorm,
+        norm_op_kwargs={"eps": 1e-5},
         nonlin=nn.LeakyReLU,
         nonlin_kwargs={"negative_slope": 0.01, "inplace": True},
     )

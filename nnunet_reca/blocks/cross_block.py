@@ -6,7 +6,7 @@ from timm.layers import DropPath, Mlp
 from torch import Tensor, nn
 
 from nnunet_reca.blocks.attention import WindowCrossAttention
-from nnunet_reca.ops import crop_map, fit_windows, merge_windows, pad_to_multiple, partition_windows
+from nnunet_reca.ops import attends_in_pieces, crop_map, fit_windows, merge_windows, pad_to_multiple, partition_windows
 from nnunet_reca.ops.relative_position import IndexScheme
 
 
@@ -51,6 +51,8 @@ class SwinCrossBlock(nn.Module):
     def _attend(self, query: Tensor, context: Tensor) -> Tensor:
         spatial = query.shape[1:-1]
         window, _ = fit_windows(spatial, self.window_size, [0] * len(spatial))
+        if attends_in_pieces(query):
+            return self.attn.on_map(query, context, window)
         query, context = pad_to_multiple(query, window), pad_to_multiple(context, window)
         tokens = self.attn(partition_windows(query, window), partition_windows(context, window), window=window)
         return crop_map(merge_windows(tokens, window, query.shape[1:-1]), spatial)

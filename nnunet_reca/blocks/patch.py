@@ -15,8 +15,9 @@ def channels_last(x: Tensor) -> Tensor:
 
 
 def channels_first(x: Tensor) -> Tensor:
-    """(B, *spatial, C) -> (B, C, *spatial), contiguous: convolutions are slow on the permuted view."""
-    return x.movedim(-1, 1).contiguous()
+    """(B, *spatial, C) -> (B, C, *spatial), in the layout that convolutions like: channels-last on the CPU only."""
+    x = x.movedim(-1, 1)
+    return x if x.device.type == "cpu" else x.contiguous()
 
 
 class PatchEmbed(nn.Module):

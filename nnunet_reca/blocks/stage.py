@@ -5,14 +5,15 @@ from typing import Literal, cast, get_args
 
 from torch import Tensor, nn
 
+from nnunet_reca.blocks.checkpoint import Checkpointing
 from nnunet_reca.blocks.swin_block import SwinBlock
-from nnunet_reca.ops import realign_windows
+from nnunet_reca.ops import realign_windows, shift_map
 from nnunet_reca.ops.relative_position import IndexScheme
 
 CarryAlignment = Literal["window", "spatial"]
 
 
-class SwinStage(nn.Module):
+class SwinStage(Checkpointing):
     """Blocks of alternately plain and shifted windows; the carry q_hat starts anew with every call (RecA-H).
 
     Args:
@@ -72,7 +73,7 @@ class SwinStage(nn.Module):
                 q_hat = None
             elif q_hat is not None and last is not None and self.carry_alignment == "spatial":
                 q_hat = _realign(q_hat, last, block, x.shape[1:-1])
-            x, q_hat = block(x, q_hat)
+            x, q_hat = self.run(block, x, q_hat)
             last = block
         return x
 
@@ -80,5 +81,7 @@ class SwinStage(nn.Module):
 def _realign(q_hat: Tensor, last: SwinBlock, block: SwinBlock, spatial: Sequence[int]) -> Tensor:
     """Carry of ``last`` in the windows of ``block``, every query staying with its token."""
     (window, old_shift), (_, new_shift) = last.fitted(spatial), block.fitted(spatial)
+    if q_hat.ndim == len(spatial) + 2:  # a map
+        return shift_map(q_hat, [new - old for new, old in zip(new_shift, old_shift, strict=True)])
     padded = [s + -s % w for s, w in zip(spatial, window, strict=True)]
     return realign_windows(q_hat, window, padded, old_shift, new_shift)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from nnunet_reca.blocks.attention import WindowAttention
 from nnunet_reca.ops import (
+    attends_in_pieces,
     crop_map,
     fit_windows,
     merge_windows,
@@ -56,7 +57,11 @@ class SwinBlock(nn.Module):
         self.mlp = Mlp(dim, hidden_features=int(dim * mlp_ratio))
 
     def forward(self, x: Tensor, q_hat: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """(B, *spatial, dim), carry or None -> (B, *spatial, dim), carry (B * windows, heads, N, head_dim)."""
+        """(B, *spatial, dim), carry or None -> (B, *spatial, dim), carry.
+
+        The carry holds a query for every token of the padded, shifted map: in windows, (B * windows, heads, N,
+        head_dim), or where attention runs in pieces as a map, (B, *padded, dim).
+        """
         attended, q_hat = self._attend(self.norm1(x), q_hat)
         x = x + self.drop_path(attended)
         return x + self.drop_path(self.mlp(self.norm2(x))), q_hat
@@ -68,6 +73,8 @@ class SwinBlock(nn.Module):
     def _attend(self, x: Tensor, q_hat: Tensor | None) -> tuple[Tensor, Tensor]:
         spatial = x.shape[1:-1]
         window, shift = self.fitted(spatial)
+        if attends_in_pieces(x):
+            return self.attn.on_map(x, q_hat, window, shift)
         x = shift_map(pad_to_multiple(x, window), shift)
         padded = x.shape[1:-1]
         mask = shifted_window_mask(padded, window, shift, device=x.device)

@@ -3,6 +3,7 @@
 from timm.layers import Mlp
 from torch import Tensor, nn
 
+from nnunet_reca.blocks.checkpoint import Checkpointing
 from nnunet_reca.blocks.checks import check_heads
 from nnunet_reca.ops import recurrent_attention, split_heads
 
@@ -53,7 +54,7 @@ class VitBlock(nn.Module):
         return x + self.mlp(self.norm2(x)), q_hat
 
 
-class VitEncoder(nn.Module):
+class VitEncoder(Checkpointing):
     """Transformer layers with one carry through all of them, and a final norm, (B, N, dim) -> (B, N, dim).
 
     Source: ViT (Dosovitskiy et al. 2021) as in TransUNet; the RecA paper's sequential variant (RecA-S) for the carry.
@@ -78,5 +79,5 @@ class VitEncoder(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         q_hat = None
         for block in self.blocks:
-            x, q_hat = block(x, q_hat if self.recurrent else None)
+            x, q_hat = self.run(block, x, q_hat if self.recurrent else None)
         return self.norm(x)

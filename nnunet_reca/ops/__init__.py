@@ -1,8 +1,13 @@
 """Pure tensor functions, 2D and 3D by one code path."""
 
+from nnunet_reca.ops.cpu_attention import Windows, attends_in_pieces, piece_attention
+from nnunet_reca.ops.norm import instance_norm
+from nnunet_reca.ops.pieces import window_pieces
 from nnunet_reca.ops.position_embedding import resize_position_embedding
 from nnunet_reca.ops.recurrent_attention import (
     attention_bias,
+    attention_query,
+    carry_query,
     recurrent_attention,
     split_heads,
     window_recurrent_attention,
@@ -20,13 +25,19 @@ from nnunet_reca.ops.windows import (
 )
 
 __all__ = [
+    "Windows",
+    "attends_in_pieces",
     "attention_bias",
+    "attention_query",
     "bias_table_rows",
+    "carry_query",
     "crop_map",
     "fit_windows",
+    "instance_norm",
     "merge_windows",
     "pad_to_multiple",
     "partition_windows",
+    "piece_attention",
     "realign_windows",
     "recurrent_attention",
     "relative_position_index",
@@ -34,5 +45,6 @@ __all__ = [
     "shift_map",
     "shifted_window_mask",
     "split_heads",
+    "window_pieces",
     "window_recurrent_attention",
 ]

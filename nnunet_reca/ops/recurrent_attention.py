@@ -15,10 +15,28 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
+def carry_query(q: Tensor, q_hat: Tensor | None) -> Tensor:
+    """q + q_hat, or q at the start of a chain; this is the only place where the carry is added.
+
+    The sum of half-precision queries is kept in float32: it neither overflows in deep chains nor loses digits.
+    """
+    if q_hat is None:
+        return q
+    return (q.float() if q.dtype in (torch.float16, torch.bfloat16) else q) + q_hat
+
+
+def attention_query(q_hat: Tensor, dtype: torch.dtype) -> Tensor:
+    """The carry as a query in ``dtype``, that of keys and values; what lies beyond float16's range is clamped to it."""
+    if dtype == torch.float16 and q_hat.dtype != dtype:
+        limit = torch.finfo(dtype).max
+        q_hat = q_hat.clamp(-limit, limit)
+    return q_hat.to(dtype)
+
+
 def recurrent_attention(
     q: Tensor, k: Tensor, v: Tensor, q_hat: Tensor | None = None, *, bias: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """One layer of Recurrent-Attention; this is the only place where the carry is added.
+    """One layer of Recurrent-Attention.
 
     Args:
         q: query, (..., N, head_dim).
@@ -28,11 +46,12 @@ def recurrent_attention(
         bias: added to the logits, broadcastable to (..., N, M); -inf removes a key.
 
     Returns:
-        The attended values, (..., N, head_dim), and the carry for the next layer, shaped like ``q``.
+        The attended values, (..., N, head_dim), and the carry for the next layer, shaped like ``q`` (float32 where
+        ``q`` is float16 or bfloat16 and a carry came in).
         The logits are scaled by head_dim^-0.5 after the sum.
     """
-    q_hat = q if q_hat is None else q + q_hat
-    return F.scaled_dot_product_attention(q_hat, k, v, attn_mask=bias), q_hat
+    q_hat = carry_query(q, q_hat)
+    return F.scaled_dot_product_attention(attention_query(q_hat, k.dtype), k, v, attn_mask=bias), q_hat
 
 
 def window_recurrent_attention(

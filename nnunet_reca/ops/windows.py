@@ -28,11 +28,16 @@ def fit_windows(spatial: Sequence[int], window: Sequence[int], shift: Sequence[i
     return window_used, shift_used
 
 
-def pad_to_multiple(x: Tensor, multiple: Sequence[int]) -> Tensor:
-    """Zero-pad (B, *spatial, C) at the end of every spatial axis to a multiple of ``multiple``."""
+def pad_to_multiple(x: Tensor, multiple: Sequence[int], fill: Tensor | None = None) -> Tensor:
+    """Pad (B, *spatial, C) at the end of every spatial axis to a multiple of ``multiple``, by zeros or by (C,)."""
     spatial = x.shape[1:-1]
     missing = [-s % m for s, m in zip(spatial, multiple, strict=True)]
     if not any(missing):
+        return x
+    if fill is not None:
+        for axis, m in enumerate(missing, 1):
+            if m:
+                x = torch.cat([x, fill.expand(*x.shape[:axis], m, *x.shape[axis + 1 :])], dim=axis)
         return x
     pads = [0, 0]
     for m in reversed(missing):

@@ -17,6 +17,7 @@ def rewrite_plan(
     size: str,
     recurrent: bool,
     carry_alignment: str = "window",
+    use_checkpoint: bool = False,
 ) -> dict[str, Any]:
     """Copy of an nnU-Net plan whose configuration names our network and its arguments.
 
@@ -30,6 +31,7 @@ def rewrite_plan(
         size: of the network, such as ``base`` or ``tiny``.
         recurrent: Recurrent-Attention, or its self-attention twin.
         carry_alignment: of windowed networks, "window" or "spatial".
+        use_checkpoint: build the network with activation checkpointing.
 
     Raises:
         ValueError: if the configuration does not exist or does not suit the network.
@@ -42,6 +44,8 @@ def rewrite_plan(
     kwargs["recurrent"] = recurrent
     if kind.windowed:
         kwargs["carry_alignment"] = carry_alignment
+    if use_checkpoint:
+        kwargs["use_checkpoint"] = True
     rewritten = copy.deepcopy(dict(plans))
     rewritten["configurations"][configuration] |= {
         "architecture": {"network_class_name": kind.class_path, "arch_kwargs": kwargs, "_kw_requires_import": []},

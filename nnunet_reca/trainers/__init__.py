@@ -21,6 +21,7 @@ def __getattr__(name: str) -> "type[RecaTrainer]":
             "reca_size": parsed.size,
             "reca_alignment": parsed.alignment,
             "reca_precision": parsed.precision,
+            "reca_checkpoint": parsed.checkpoint,
             "reca_epochs": parsed.epochs,
         }
         trainer = type(name, (trainer,), {**options, "__module__": __name__, "__doc__": trainer.__doc__})

@@ -37,6 +37,7 @@ class RecaTrainer(nnUNetTrainer):
         reca_size: "base" or "tiny".
         reca_alignment: of the carry, "window" or "spatial".
         reca_precision: "bf16" or "fp32" on every device; None is nnU-Net's: float16 mixed on CUDA, float32 elsewhere.
+        reca_checkpoint: compute activations again in the backward pass, which saves memory.
         reca_epochs: length of the training; None is nnU-Net's 1000 epochs.
 
     Raises:
@@ -48,6 +49,7 @@ class RecaTrainer(nnUNetTrainer):
     reca_size: ClassVar[str] = "base"
     reca_alignment: ClassVar[str] = "window"
     reca_precision: ClassVar[str | None] = None
+    reca_checkpoint: ClassVar[bool] = False
     reca_epochs: ClassVar[int | None] = None
     num_epochs: int
     save_every: int
@@ -88,6 +90,7 @@ class RecaTrainer(nnUNetTrainer):
             size=cls.reca_size,
             recurrent=cls.reca_recurrent,
             carry_alignment=cls.reca_alignment,
+            use_checkpoint=cls.reca_checkpoint,
         )
 
     @classmethod

@@ -13,12 +13,13 @@ NETWORKS = {
 }
 #: networks whose carry passes from window to window, which ``_spatial`` aligns
 WINDOWED = {"SwinUNETR", "NnFormer", "SwinUnet"}
-GRAMMAR = f"{PREFIX}<{'|'.join(NETWORKS)}>[Reca][_tiny][_spatial][_bf16|_fp32][_<N>epochs]"
+GRAMMAR = f"{PREFIX}<{'|'.join(NETWORKS)}>[Reca][_tiny][_spatial][_bf16|_fp32][_checkpoint][_<N>epochs]"
 
 _OPTIONS = re.compile(
     r"(?:_(?P<size>tiny))?"
     r"(?:_(?P<alignment>spatial))?"
     r"(?:_(?P<precision>bf16|fp32))?"
+    r"(?P<checkpoint>_checkpoint)?"
     r"(?:_(?P<epochs>[1-9]\d*)epochs)?"
 )
 
@@ -33,6 +34,7 @@ class TrainerName:
         size: "base" or "tiny".
         alignment: of the carry, "window" or "spatial".
         precision: "bf16", "fp32", or None for nnU-Net's own.
+        checkpoint: compute activations again in the backward pass, which saves memory.
         epochs: length of the training, None for nnU-Net's default.
     """
 
@@ -41,6 +43,7 @@ class TrainerName:
     size: str = "base"
     alignment: str = "window"
     precision: str | None = None
+    checkpoint: bool = False
     epochs: int | None = None
 
 
@@ -78,5 +81,6 @@ def parse_trainer_name(name: str) -> TrainerName | None:
         size=options["size"] or "base",
         alignment=options["alignment"] or "window",
         precision=options["precision"],
+        checkpoint=bool(options["checkpoint"]),
         epochs=int(options["epochs"]) if options["epochs"] else None,
     )

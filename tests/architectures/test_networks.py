@@ -120,3 +120,30 @@ def test_without_deep_supervision_only_the_finest_head_is_trained(network, argum
     assert frozen == {n for n in coarser if not n.startswith("decoder.seg_layers.0.")}
     model(torch.randn(2, 2, *size)).square().mean().backward()
     assert [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None] == []
+
+
+def gradients(network, arguments, x, **more):
+    """Outputs, and gradients of all parameters, in training mode."""
+    model = build(network, arguments, deep_supervision=True, **more).double().train()
+    torch.manual_seed(1)
+    outputs = model(x)
+    sum(o.square().mean() for o in outputs).backward()
+    return outputs, {n: p.grad for n, p in model.named_parameters()}
+
+
+@EACH
+def test_checkpointing_leaves_outputs_and_gradients_alone(network, arguments, size):
+    """Dropout and drop-path included."""
+    x = torch.randn(2, 2, *size, dtype=torch.float64)
+    kept, computed_again = (gradients(network, arguments, x, use_checkpoint=u) for u in (False, True))
+    torch.testing.assert_close(computed_again, kept)
+
+
+@EACH
+def test_attention_in_pieces_gives_the_network_of_masked_windows(network, arguments, size, monkeypatch):
+    """Values and float64 gradients; the pieces are the CPU's, masked windows those of all other devices."""
+    x = torch.randn(2, 2, *size, dtype=torch.float64)
+    in_pieces = gradients(network, arguments, x)
+    for module in ("swin_block", "cross_block"):
+        monkeypatch.setattr(f"nnunet_reca.blocks.{module}.attends_in_pieces", lambda x: False)
+    torch.testing.assert_close(in_pieces, gradients(network, arguments, x), atol=1e-9, rtol=1e-6)

@@ -3,7 +3,7 @@ import torch
 
 from nnunet_reca.blocks import SwinStage, VitEncoder, WindowAttention
 from nnunet_reca.blocks.stage import _realign
-from nnunet_reca.ops import merge_windows, shift_map
+from nnunet_reca.ops import shift_map
 
 TWINS = {
     "windows_2d": (lambda recurrent, depth: SwinStage(12, depth, 3, (3, 5), recurrent=recurrent), (2, 7, 11, 12)),
@@ -73,10 +73,8 @@ def carried(stage, x):
     handle = stage.blocks[-1].register_forward_hook(lambda module, args, out: collected.append(out[1]))
     stage(x)
     handle.remove()
-    window, shift = stage.blocks[-1].fitted(x.shape[1:-1])
-    padded = [s + -s % w for s, w in zip(x.shape[1:-1], window, strict=True)]
-    tokens = collected[0].transpose(1, 2).flatten(2)
-    return shift_map(merge_windows(tokens, window, padded), [-s for s in shift])
+    _, shift = stage.blocks[-1].fitted(x.shape[1:-1])
+    return shift_map(collected[0], [-s for s in shift])
 
 
 def own_queries(stage, x):

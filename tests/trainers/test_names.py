@@ -19,6 +19,8 @@ RECA = "nnUNetTrainerSwinUNETRReca"
         ("_spatial_7epochs", {"alignment": "spatial", "epochs": 7}),
         ("_bf16", {"precision": "bf16"}),
         ("_tiny_spatial_fp32_9epochs", {"size": "tiny", "alignment": "spatial", "precision": "fp32", "epochs": 9}),
+        ("_checkpoint", {"checkpoint": True}),
+        ("_tiny_spatial_checkpoint_5epochs", {"size": "tiny", "alignment": "spatial", "checkpoint": True, "epochs": 5}),
         ("_tiny_spatial_1234epochs", {"size": "tiny", "alignment": "spatial", "epochs": 1234}),
     ],
 )
@@ -43,6 +45,7 @@ def test_spatial_without_a_carry_raises():
             "_05epochs",
             "_fp16",
             "_bf16_tiny",
+            "_checkpoint_spatial",
             "_tiny_",
             "_epochs",
             "_5epoch",

@@ -1,0 +1,211 @@
+"""Window attention on the CPU, piece by piece: no padded query, no mask, no stored attention matrix.
+
+The result is that of padding, shifting, cutting windows and masking (:func:`window_recurrent_attention`); what is left
+out are logits that the mask removes and queries that are cropped. Padded tokens are all alike before attention, so that
+those which a window sees are one key, whose bias is the log-sum-exp of their biases.
+
+The fused attention of PyTorch gives no gradient of the bias on the CPU. Here the backward pass recomputes the attention
+of a few windows at a time from the stored log-sum-exp (FlashAttention, Dao et al. 2022, algorithm 4).
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nnunet_reca.ops.pieces import Piece, window_pieces
+from nnunet_reca.ops.windows import merge_windows, partition_windows
+
+#: Attention weights recomputed at a time in the backward pass: few enough for a processor's cache.
+CHUNK = 1 << 20
+
+
+def attends_in_pieces(x: Tensor) -> bool:
+    """Whether :func:`piece_attention` serves this tensor: on the CPU, outside of compiled and exported graphs."""
+    return x.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Geometry of a window attention: heads, window and shift, per axis."""
+
+    num_heads: int
+    window: Sequence[int]
+    shift: Sequence[int]
+
+    def pieces(self, spatial: Sequence[int]) -> tuple[Piece, ...]:
+        return window_pieces(tuple(spatial), tuple(self.window), tuple(self.shift))
+
+
+def piece_attention(
+    q: Tensor, k: Tensor, v: Tensor, bias: Tensor, k_pad: Tensor, v_pad: Tensor, windows: Windows
+) -> Tensor:
+    """softmax(scale * q k^T + bias) v in windows.
+
+    Args:
+        q: query, padded to a multiple of the window and rolled by the shift, (B, *padded, C).
+        k: key, neither padded nor rolled, (B, *S, C).
+        v: value, alike.
+        bias: relative-position bias of a whole window, (heads, N, N).
+        k_pad: key of a padded token, (C,).
+        v_pad: value of a padded token, (C,).
+        windows: heads, window and shift.
+
+    Returns:
+        Attended values, neither padded nor rolled, (B, *S, C).
+    """
+    return _PieceAttention.apply(q, k, v, bias, k_pad, v_pad, windows)
+
+
+class _PieceAttention(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, q: Tensor, k: Tensor, v: Tensor, bias: Tensor, k_pad: Tensor, v_pad: Tensor, windows: Windows
+    ) -> Tensor:
+        out = k.new_empty(k.shape)
+        bias = bias.to(q.dtype)
+        sums = []
+        for piece in windows.pieces(k.shape[1:-1]):
+            attended, log_sum_exp = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+                _heads(_small_windows(q[piece.on_frame], piece), windows),
+                _heads(_small_windows(k[piece.on_map], piece, k_pad), windows),
+                _heads(_small_windows(v[piece.on_map], piece, v_pad), windows),
+                attn_mask=_piece_bias(bias, piece, windows).unsqueeze(0),
+            )
+            out[piece.on_map] = _box(attended.transpose(1, 2).flatten(2), piece)
+            sums.append(log_sum_exp)
+        ctx.save_for_backward(q, k, v, bias, k_pad, v_pad, out, *sums)
+        ctx.windows = windows
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        q, k, v, bias, k_pad, v_pad, out, *sums = ctx.saved_tensors
+        windows: Windows = ctx.windows
+        wide = torch.promote_types(q.dtype, torch.float32)
+        bias = bias.to(wide)
+        dq, dk, dv, dbias = torch.zeros_like(q), torch.empty_like(k), torch.empty_like(v), torch.zeros_like(bias)
+        dk_pad, dv_pad = (torch.zeros_like(pad, dtype=wide) for pad in (k_pad, v_pad))
+
+        def heads(box: Tensor, piece: Piece, pad: Tensor | None = None) -> Tensor:
+            return _heads(_small_windows(box, piece, pad), windows).to(wide)
+
+        for piece, log_sum_exp in zip(windows.pieces(k.shape[1:-1]), sums, strict=True):
+            *grads, dpiece = _gradients(
+                heads(q[piece.on_frame], piece),
+                heads(k[piece.on_map], piece, k_pad),
+                heads(v[piece.on_map], piece, v_pad),
+                heads(out[piece.on_map], piece),
+                heads(grad[piece.on_map], piece),
+                log_sum_exp.to(wide),
+                _piece_bias(bias, piece, windows),
+            )
+            gq, gk, gv = (g.transpose(1, 2).flatten(2) for g in grads)
+            n = gq.shape[1]
+            dq[piece.on_frame] = _box(gq, piece).to(q.dtype)
+            dk[piece.on_map] = _box(gk[:, :n], piece).to(q.dtype)
+            dv[piece.on_map] = _box(gv[:, :n], piece).to(q.dtype)
+            dk_pad += gk[:, n:].sum((0, 1))
+            dv_pad += gv[:, n:].sum((0, 1))
+            _add_piece_bias(dbias, dpiece, bias, piece, windows)
+        return dq, dk, dv, dbias, dk_pad.to(k_pad.dtype), dv_pad.to(v_pad.dtype), None
+
+
+def _heads(tokens: Tensor, windows: Windows) -> Tensor:
+    """(small windows, n, C) -> (small windows, heads, n, head_dim)."""
+    return tokens.unflatten(-1, (windows.num_heads, -1)).transpose(1, 2)
+
+
+def _small_windows(box: Tensor, piece: Piece, pad: Tensor | None = None) -> Tensor:
+    """Box of a map -> small windows, (B * count, n, C), and one token more for the padding they see."""
+    tokens = partition_windows(box, piece.tokens)
+    if pad is None or not piece.has_padding:
+        return tokens
+    return torch.cat([tokens, pad.expand(tokens.shape[0], 1, -1)], dim=1)
+
+
+def _box(tokens: Tensor, piece: Piece) -> Tensor:
+    """Small windows, (B * count, n, C) -> box of a map."""
+    return merge_windows(tokens, piece.tokens, [r.count * r.tokens for r in piece.runs])
+
+
+def _regions(bias: Tensor, piece: Piece, windows: Windows) -> Tensor:
+    """View of a bias: the piece's queries and all keys of their region, (heads, *tokens, *(tokens + padded))."""
+    window = tuple(windows.window)
+    part = (slice(None), *piece.in_window, *piece.region_in_window)
+    return bias.unflatten(2, window).unflatten(1, window)[part]
+
+
+def _padding_bias(bias: Tensor, piece: Piece, windows: Windows) -> Tensor:
+    """Bias of the padding that the piece's queries see, (heads, n, keys of the region); -inf at tokens."""
+    padding = _regions(bias, piece, windows).clone()
+    piece.first_tokens(padding).fill_(float("-inf"))
+    return padding.reshape(bias.shape[0], math.prod(piece.tokens), -1)
+
+
+def _piece_bias(bias: Tensor, piece: Piece, windows: Windows) -> Tensor:
+    """Bias of a piece, (heads, n, n), or (heads, n, n + 1) with the key that stands for the padding."""
+    n = math.prod(piece.tokens)
+    real = piece.first_tokens(_regions(bias, piece, windows)).reshape(-1, n, n)
+    if not piece.has_padding:
+        return real
+    padding = _padding_bias(bias, piece, windows)
+    # the log-sum-exp by way of the last key, which is padding: torch.logsumexp takes several times longer on the CPU
+    log_sum_exp = padding[..., -1:] - padding.log_softmax(-1)[..., -1:]
+    return torch.cat([real, log_sum_exp], dim=-1)
+
+
+def _add_piece_bias(total: Tensor, grad: Tensor, bias: Tensor, piece: Piece, windows: Windows) -> None:
+    """Add the gradient of :func:`_piece_bias` to the gradient of the whole bias."""
+    n = math.prod(piece.tokens)
+    regions = _regions(total, piece, windows)
+    if piece.has_padding:
+        weights = _padding_bias(bias, piece, windows).softmax(-1)
+        regions += (grad[..., n:] * weights).view(regions.shape)
+    real = piece.first_tokens(regions)
+    real += grad[..., :n].view(real.shape)
+
+
+def _gradients(
+    q: Tensor, k: Tensor, v: Tensor, out: Tensor, grad: Tensor, log_sum_exp: Tensor, bias: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of attention with one bias for all windows, a few windows at a time.
+
+    With p = exp(scale q k^T + bias - log_sum_exp) and ds = p (grad v^T - sum(grad out)): dq = scale ds k,
+    dk = scale ds^T q, dv = p^T grad, dbias = sum of ds over the windows.
+
+    Three things make it fast, as measured: both differences are taken inside the matrix products, by one channel more;
+    powers of two cost a quarter of exp; the thin products are written with the channels as rows.
+
+    Args:
+        q: (windows, heads, n, head_dim); out and grad alike, k and v with m tokens.
+        log_sum_exp: of the logits, (windows, heads, n).
+        bias: (heads, n, m).
+    """
+    total, heads, n, d = q.shape
+    m = k.shape[2]
+    scale, to_base_2 = d**-0.5, math.log2(math.e)
+    ones = k.new_ones(total, heads, m, 1)
+    q = torch.cat([q * (scale * to_base_2), log_sum_exp.unsqueeze(-1) * -to_base_2], dim=-1)
+    grad = torch.cat([grad, -(grad * out).sum(-1, keepdim=True)], dim=-1)
+    k, v = torch.cat([k, ones], dim=-1), torch.cat([v, ones], dim=-1)
+    q, k, v, grad = (x.flatten(0, 1) for x in (q, k, v, grad))
+    dq, dk, dv = (x.new_empty(total * heads, d + 1, x.shape[1]) for x in (q, k, v))
+    bias_2, dbias = bias * to_base_2, torch.zeros_like(bias)
+    step = heads * max(1, CHUNK // (heads * n * m))
+    for i in range(0, total * heads, step):
+        chunk = slice(i, i + step)
+        weights = q[chunk] @ k[chunk].mT
+        weights.view(-1, heads, n, m).add_(bias_2)
+        weights.exp2_()
+        torch.bmm(grad[chunk].mT, weights, out=dv[chunk])
+        logits = grad[chunk] @ v[chunk].mT
+        logits.mul_(weights)
+        dbias += logits.view(-1, heads, n, m).sum(0)
+        torch.bmm(k[chunk].mT, logits.mT, out=dq[chunk])
+        torch.bmm(q[chunk].mT, logits, out=dk[chunk])
+    dq, dk, dv = (x[:, :-1].mT.unflatten(0, (total, heads)) for x in (dq, dk, dv))
+    return dq * scale, dk / to_base_2, dv, dbias

@@ -1,0 +1,38 @@
+import pytest
+import torch
+
+from nnunet_reca.ops import instance_norm
+
+SHAPES = [(1, 5, 7, 3, 4), (3, 5, 7, 3, 4), (1, 5, 7, 3), (2, 5, 1, 6)]
+
+
+def explicit(x, eps=1e-5):
+    axes = tuple(range(2, x.ndim))
+    variance, mean = torch.var_mean(x, axes, correction=0, keepdim=True)
+    return (x - mean) / (variance + eps).sqrt()
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("gradient_channels_last", [False, True])
+def test_output_and_gradient_in_every_layout(shape, channels_last, gradient_channels_last):
+    """A batch of one with a channels-last gradient is where PyTorch's own instance norm errs on the CPU."""
+    torch.manual_seed(0)
+    layouts = {False: torch.contiguous_format, True: torch.channels_last_3d if len(shape) == 5 else torch.channels_last}
+    x = (3 + 2 * torch.randn(shape, dtype=torch.float64)).contiguous(memory_format=layouts[channels_last])
+    x.requires_grad_()
+    grad = torch.randn(shape, dtype=torch.float64).contiguous(memory_format=layouts[gradient_channels_last])
+    out, expected = instance_norm(x), explicit(x)
+    torch.testing.assert_close(out, expected)
+    assert out.is_contiguous(memory_format=layouts[True])
+    torch.testing.assert_close(torch.autograd.grad(out, x, grad), torch.autograd.grad(expected, x, grad))
+
+
+def test_gradient_is_that_of_finite_differences():
+    x = torch.randn(2, 3, 4, 2, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(instance_norm, [x])
+
+
+def test_one_voxel_raises():
+    with pytest.raises(ValueError, match="more than one voxel"):
+        instance_norm(torch.randn(2, 3, 1, 1, 1))
