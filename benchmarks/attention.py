@@ -1,10 +1,10 @@
 """One layer of window attention: as the networks run it, against the explicit product over all padded windows.
 
 The layer is the attention of :class:`nnunet_reca.blocks.SwinBlock` on a token map, projections included. ``explicit``
-pads, rolls, cuts windows and computes softmax(scale q k^T + bias + mask) v with matrix products, as published; ``masked``
-does so with PyTorch's fused attention, as the package does elsewhere than on the CPU; ``pieces`` is what it does there.
-Outputs are checked to be equal. ``map`` is the tokens per axis; head_dim is 8. The last line is one JSON object.
-Run: ``python benchmarks/attention.py [--device cuda]``
+pads, rolls, cuts windows and computes softmax(scale q k^T + bias + mask) v with matrix products, as published;
+``masked`` does so with PyTorch's fused attention, as the package does elsewhere than on the CPU; ``pieces`` is what it
+does there. Outputs are checked to be equal. ``map`` is the tokens per axis; head_dim is 8. The last line is one JSON
+object. Run: ``python benchmarks/attention.py [--device cuda]``
 """
 
 from collections.abc import Callable
