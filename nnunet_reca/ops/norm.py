@@ -44,8 +44,7 @@ class _ChannelsLastInstanceNorm(torch.autograd.Function):
         n = voxels.shape[1]
         # sums over the voxels as matrix products, which are fast in this layout
         ones = voxels.new_ones(1, 1, n).expand(x.shape[0], 1, n)
-        products = dy * voxels
-        mean_dy, mean_dy_x = ones @ dy / n, ones @ products / n
+        mean_dy, mean_dy_x = ones @ dy / n, ones @ (dy * voxels) / n
         s = r**3 * (m * mean_dy - mean_dy_x)
-        dx = torch.addcmul(-r * mean_dy - s * m, voxels, s, out=products).addcmul_(dy, r)
+        dx = torch.addcmul(-r * mean_dy - s * m, voxels, s).addcmul_(dy, r)
         return dx.to(x.dtype).unflatten(1, x.shape[2:]).movedim(-1, 1), None

@@ -1,6 +1,7 @@
 """Check a network of a plan by its shapes: on the meta device, without memory and without arithmetic."""
 
 import contextlib
+import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -11,6 +12,8 @@ import torch
 from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 from torch import Tensor, nn
+
+from nnunet_reca.blocks import attention
 
 _INITIALISERS = ("trunc_normal_", "normal_", "uniform_", "kaiming_normal_", "kaiming_uniform_", "xavier_uniform_")
 
@@ -59,6 +62,11 @@ _SHAPES: dict[str, Callable[..., Any]] = {
 }
 
 
+def _index(window: Sequence[int], *_: Any, **__: Any) -> Tensor:
+    n = math.prod(window)
+    return torch.empty(n, n, dtype=torch.int64, device="meta")
+
+
 @contextlib.contextmanager
 def shapes_only() -> Iterator[None]:
     """Shapes of the slowest operators on the meta device are taken from a short cut, and nothing is initialised."""
@@ -69,6 +77,7 @@ def shapes_only() -> Iterator[None]:
             library.impl(name, shape, "Meta", allow_override=True)
         for name in _INITIALISERS:
             patch.setattr(nn.init, name, lambda tensor, *args, **kwargs: tensor)
+        patch.setattr(attention, "relative_position_index", _index)
         try:
             yield
         finally:

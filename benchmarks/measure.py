@@ -1,0 +1,108 @@
+"""What the benchmarks share: alternating timings, peak memory of a process of its own, versions, results as JSON."""
+
+import argparse
+import json
+import multiprocessing
+import platform
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+Work = Callable[[], object]
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """Arguments of every benchmark."""
+    result = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    result.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    result.add_argument("--threads", type=int, default=2, help="of the CPU")
+    result.add_argument("--repeats", type=int, default=5, help="timed, after one for warm-up")
+    result.add_argument(
+        "--processor-time", action="store_true", help="instead of the clock's; with --threads 1, for a busy machine"
+    )
+    result.add_argument("--output", type=Path, help="also write the JSON there")
+    return result
+
+
+def synchronize(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def alternate(works: Mapping[str, Work], arguments: argparse.Namespace) -> dict[str, float]:
+    """Median seconds of each work, in rounds in which each runs once, so that a slow minute hits all alike."""
+    clock = time.process_time if arguments.processor_time else time.perf_counter
+    seconds: dict[str, list[float]] = {name: [] for name in works}
+    for turn in range(arguments.repeats + 1):
+        for name, work in works.items():
+            synchronize(arguments.device)
+            start = clock()
+            work()
+            synchronize(arguments.device)
+            if turn:
+                seconds[name].append(clock() - start)
+    return {name: round(statistics.median(values), 5) for name, values in seconds.items()}
+
+
+def _peak(build: Callable[..., Work], arguments: tuple[Any, ...], device: str, threads: int, pipe: Any) -> None:
+    torch.set_num_threads(threads)
+    work = build(*arguments)
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        work()
+        torch.cuda.synchronize()
+        pipe.send((torch.cuda.max_memory_allocated() - before) / 2**20)
+        return
+    before = _resident("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
+    work()
+    pipe.send(_resident("VmHWM") - before)
+
+
+def _resident(name: str) -> float:
+    """MiB of this process: now, VmRSS, or at its peak, VmHWM."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split(f"{name}:")[1].split()[0]) / 2**10
+
+
+def peak_memory(build: Callable[..., Work], *arguments: Any, device: str, threads: int) -> float:
+    """MiB, resident or on the GPU, that the first call of ``build(*arguments)()`` adds at its peak in a new process."""
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_peak, args=(build, arguments, device, threads, sender))
+    process.start()
+    sender.close()
+    try:
+        return round(receiver.recv(), 1)
+    finally:
+        process.join()
+
+
+def environment(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Device, versions, commit and way of measuring that a result belongs to."""
+    device = arguments.device
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    return {
+        "device": torch.cuda.get_device_name() if device == "cuda" else platform.processor() or platform.machine(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "threads": arguments.threads,
+        "clock": "processor" if arguments.processor_time else "wall",
+        "repeats": arguments.repeats,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "commit": commit.stdout.strip(),
+    }
+
+
+def finish(result: dict[str, Any], output: Path | None) -> None:
+    """Print the result as one line of JSON, and write it."""
+    if output:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(json.dumps(result, indent=1) + "\n")
+    print(json.dumps(result))
