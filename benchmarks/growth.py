@@ -85,7 +85,7 @@ def draw(rows: list[dict[str, Any]], about: str, path: Path) -> None:
             axis.set_xticks(xs, [f"{v}³" if name == "patch" else str(v) for v in ticks])
             axis.minorticks_off()
             axis.grid(alpha=0.3)
-    axes[0, 0].legend(frameon=False)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
     title = f"SwinUNETR-RecA, feature_size {BASE['feature_size']}; dotted: proportional growth\n{about}"
     figure.suptitle(title, fontsize=10)
     figure.savefig(path, dpi=150)

@@ -132,7 +132,7 @@ def check_equal(runs: dict[str, Run]) -> float:
     """Largest difference between our self-attention and MONAI's output, relative to the output's deviation."""
     ours, theirs = runs["sa"].inference().float(), runs["monai"].inference().float()
     difference = ((ours - theirs).abs().max() / theirs.std()).item()
-    limit = 1e-3 if OPTIONS["precision"] == "fp32" else 0.3
+    limit = 1e-4 if OPTIONS["precision"] == "fp32" else 0.3
     if difference > limit:
         raise RuntimeError(f"expected equal outputs of ours and MONAI's, got a relative difference of {difference}")
     return difference

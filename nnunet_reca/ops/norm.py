@@ -25,26 +25,33 @@ def instance_norm(x: Tensor, eps: float = 1e-5) -> Tensor:
 
 
 class _ChannelsLastInstanceNorm(torch.autograd.Function):
-    """Group norm with one channel per group, whose own backward pass in PyTorch is three times slower."""
+    """Two passes over the voxels, in float32 at least.
+
+    PyTorch's group norm, with one channel per group, keeps the layout too, but sums up 64^3 voxels in float32 one after
+    the other: its error is 2e-4 there and 1e-3 at 96^3, several hundred times this one's.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, eps: float) -> Tensor:
-        b, c = x.shape[:2]
-        out, mean, rstd = torch.native_group_norm(x, None, None, b, c, x[0, 0].numel(), c, eps)
+        axes = tuple(range(2, x.ndim))
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        mean = _mean(wide, axes)
+        y = wide - mean
+        rstd = (_mean(y * y, axes) + eps).rsqrt()
         ctx.save_for_backward(x, mean, rstd)
-        return out
+        return y.mul_(rstd).to(x.dtype)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        """With y = r (x - m) over n voxels: dx = r (dy - mean(dy) - y mean(dy y)), written as r dy + s x + t."""
+        """With c = x - mean and y = r c: dx = r (dy - mean(dy) - y mean(dy y))."""
         x, mean, rstd = ctx.saved_tensors
-        wide = torch.promote_types(x.dtype, torch.float32)
-        voxels, dy = (t.movedim(1, -1).flatten(1, -2).to(wide) for t in (x, grad))  # (B, n, C)
-        m, r = mean.to(wide).unsqueeze(1), rstd.to(wide).unsqueeze(1)
-        n = voxels.shape[1]
-        # sums over the voxels as matrix products, which are fast in this layout
-        ones = voxels.new_ones(1, 1, n).expand(x.shape[0], 1, n)
-        mean_dy, mean_dy_x = ones @ dy / n, ones @ (dy * voxels) / n
-        s = r**3 * (m * mean_dy - mean_dy_x)
-        dx = torch.addcmul(-r * mean_dy - s * m, voxels, s).addcmul_(dy, r)
-        return dx.to(x.dtype).unflatten(1, x.shape[2:]).movedim(-1, 1), None
+        axes = tuple(range(2, x.ndim))
+        c, dy = x - mean, grad.to(mean.dtype)
+        slope = rstd**3 * _mean(dy * c, axes)
+        dx = c.mul_(-slope).addcmul_(dy, rstd).sub_(rstd * _mean(dy, axes))
+        return dx.to(x.dtype), None
+
+
+def _mean(x: Tensor, axes: tuple[int, ...]) -> Tensor:
+    """torch.mean takes ten times as long in this layout."""
+    return x.sum(axes, keepdim=True) / x[0, 0].numel()

@@ -91,6 +91,16 @@ def test_gradients_are_those_of_finite_differences(shift):
     assert torch.autograd.gradcheck(lambda *x: piece_attention(*x, Windows(HEADS, (2, 3), shift)), inputs)
 
 
+@EACH
+def test_thin_and_thick_heads_attend_alike(spatial, window, shift, monkeypatch):
+    inputs = arguments(spatial, window)
+    outputs = []
+    for thin in (0, CHANNELS):
+        monkeypatch.setattr("nnunet_reca.ops.cpu_attention.THIN", thin)
+        outputs.append(piece_attention(*inputs, Windows(HEADS, window, shift)))
+    torch.testing.assert_close(outputs[0], outputs[1])
+
+
 def test_gradients_do_not_depend_on_how_many_windows_are_recomputed_at_a_time(monkeypatch):
     spatial, window, shift = GEOMETRIES["unequal_shifts_3d"]
     inputs = [x.requires_grad_() for x in arguments(spatial, window)]

@@ -36,3 +36,14 @@ def test_gradient_is_that_of_finite_differences():
 def test_one_voxel_raises():
     with pytest.raises(ValueError, match="more than one voxel"):
         instance_norm(torch.randn(2, 3, 1, 1, 1))
+
+
+def test_float32_sums_over_many_voxels_stay_precise():
+    torch.manual_seed(0)
+    x = (0.5 + torch.randn(1, 3, 80, 80, 80)).requires_grad_()
+    grad = torch.randn_like(x)
+    double = x.detach().double().requires_grad_()
+    out, expected = instance_norm(x), explicit(double)
+    torch.testing.assert_close(out.double(), expected, atol=1e-5, rtol=0)
+    (ours,), (theirs,) = torch.autograd.grad(out, x, grad), torch.autograd.grad(expected, double, grad.double())
+    torch.testing.assert_close(ours.double(), theirs, atol=1e-5, rtol=0)
