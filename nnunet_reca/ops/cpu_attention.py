@@ -61,7 +61,8 @@ def piece_attention(
     Returns:
         Attended values, neither padded nor rolled, (B, *S, C).
     """
-    return _PieceAttention.apply(q, k, v, bias, k_pad, v_pad, windows)
+    with torch.autocast("cpu", enabled=False):  # the dtypes are chosen here
+        return _PieceAttention.apply(q, k, v, bias, k_pad, v_pad, windows)
 
 
 class _PieceAttention(torch.autograd.Function):
