@@ -1,4 +1,4 @@
-"""Worker processes of pytest-xdist: they share the cores, and tests that share much stay in one of them."""
+"""nnU-Net's folders, and worker processes of pytest-xdist: they share the cores, tests that share much stay in one."""
 
 import os
 from typing import Any
@@ -21,3 +21,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return "features" if "/features/" in nodeid else super()._split_scope(nodeid)
 
     return Scheduling(config, log)
+
+
+@pytest.fixture
+def folders(tmp_path, monkeypatch):
+    """nnU-Net's three folders, empty."""
+    for name in ("raw", "preprocessed", "results"):
+        (tmp_path / name).mkdir()
+        monkeypatch.setenv(f"nnUNet_{name}", str(tmp_path / name))
+    return tmp_path

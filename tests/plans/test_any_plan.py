@@ -20,14 +20,6 @@ from nnunet_reca.plans.networks import NETWORKS
 DRAWN = int(os.environ.get("RECA_PLANS", "300"))
 
 
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    for name in ("raw", "preprocessed", "results"):
-        (tmp_path / name).mkdir()
-        monkeypatch.setenv(f"nnUNet_{name}", str(tmp_path / name))
-    return tmp_path
-
-
 @st.composite
 def data_sets(draw):
     dimensions = draw(st.sampled_from([2, 3, 3]))
@@ -105,12 +97,12 @@ def check_drawn(folder, half) -> Counter:
 
 
 class TestFirstHalf:
-    def test_every_network_of_every_size_fits_whatever_nnunet_plans(self, folder):
-        counts = check_drawn(folder, 0)
+    def test_every_network_of_every_size_fits_whatever_nnunet_plans(self, folders):
+        counts = check_drawn(folders, 0)
         assert counts["networks"] > 10 * counts["refused"]
 
 
 class TestSecondHalf:
-    def test_every_network_of_every_size_fits_whatever_nnunet_plans(self, folder):
-        counts = check_drawn(folder, 1)
+    def test_every_network_of_every_size_fits_whatever_nnunet_plans(self, folders):
+        counts = check_drawn(folders, 1)
         assert counts["networks"] > 10 * counts["refused"]
