@@ -4,6 +4,7 @@ import argparse
 import json
 import multiprocessing
 import platform
+import re
 import statistics
 import subprocess
 import time
@@ -84,12 +85,21 @@ def peak_memory(build: Callable[..., Work], *arguments: Any, device: str, thread
         process.join()
 
 
+def _processor() -> str:
+    """Model of the CPU."""
+    try:
+        models = re.findall(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    except OSError:
+        models = []
+    return models[0] if models else platform.processor() or platform.machine()
+
+
 def environment(arguments: argparse.Namespace) -> dict[str, Any]:
     """Device, versions, commit and way of measuring that a result belongs to."""
     device = arguments.device
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     return {
-        "device": torch.cuda.get_device_name() if device == "cuda" else platform.processor() or platform.machine(),
+        "device": torch.cuda.get_device_name() if device == "cuda" else _processor(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "threads": arguments.threads,
         "clock": "processor" if arguments.processor_time else "wall",

@@ -13,14 +13,17 @@ from nnunet_reca.ops import instance_norm
 
 
 class InstanceNorm(nn.Module):
-    """Instance norm without learned scale, (B, C, *S) -> (B, C, *S); see :func:`nnunet_reca.ops.instance_norm`."""
+    """Instance norm without learned scale, (B, C, *S) -> (B, C, *S); see :func:`nnunet_reca.ops.instance_norm`.
+
+    It follows a convolution, whose output nobody else reads, and may overwrite it.
+    """
 
     def __init__(self, channels: int, *, eps: float = 1e-5) -> None:
         super().__init__()
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        return instance_norm(x, self.eps)
+        return instance_norm(x, self.eps, inplace=True)
 
 
 def residual_block(input_channels: int, output_channels: int, kernel_size: Sequence[int]) -> nn.Module:

@@ -7,12 +7,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def instance_norm(x: Tensor, eps: float = 1e-5) -> Tensor:
+def instance_norm(x: Tensor, eps: float = 1e-5, *, inplace: bool = False) -> Tensor:
     """(x - mean) / sqrt(variance + eps) over the spatial axes of (B, C, *S), channels-last on the CPU.
 
     ``torch.nn.functional.instance_norm`` goes back to the contiguous layout, so that each convolution has to convert
     its input, and its gradient is wrong on the CPU for a batch of one and a channels-last output gradient (seen in
-    PyTorch 2.14). Elsewhere than on the CPU it is what this function calls.
+    PyTorch 2.14). Elsewhere than on the CPU it is what this function calls. ``inplace`` allows to overwrite ``x`` where
+    no gradient needs it: a fresh map costs more than the arithmetic.
     """
     if x.device.type != "cpu":
         return F.instance_norm(x, eps=eps)
@@ -21,7 +22,10 @@ def instance_norm(x: Tensor, eps: float = 1e-5) -> Tensor:
             f"expected more than one voxel to normalise over, got shape {tuple(x.shape)}; use larger patches"
         )
     layout = torch.channels_last_3d if x.ndim == 5 else torch.channels_last
-    return _ChannelsLastInstanceNorm.apply(x.contiguous(memory_format=layout), eps)
+    x = x.contiguous(memory_format=layout)
+    if inplace and not x.requires_grad and not torch.compiler.is_compiling():
+        return _normalise(x, eps, inplace=True)[0]
+    return _ChannelsLastInstanceNorm.apply(x, eps)
 
 
 class _ChannelsLastInstanceNorm(torch.autograd.Function):
@@ -33,13 +37,9 @@ class _ChannelsLastInstanceNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, eps: float) -> Tensor:
-        axes = tuple(range(2, x.ndim))
-        wide = x.to(torch.promote_types(x.dtype, torch.float32))
-        mean = _mean(wide, axes)
-        y = wide - mean
-        rstd = (_mean_product(y, y, axes) + eps).rsqrt()
+        y, mean, rstd = _normalise(x, eps)
         ctx.save_for_backward(x, mean, rstd)
-        return y.mul_(rstd).to(x.dtype)
+        return y
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
@@ -50,6 +50,16 @@ class _ChannelsLastInstanceNorm(torch.autograd.Function):
         slope = rstd**3 * _mean_product(dy, c, axes)
         dx = c.mul_(-slope).addcmul_(dy, rstd).sub_(rstd * _mean(dy, axes))
         return dx.to(x.dtype), None
+
+
+def _normalise(x: Tensor, eps: float, *, inplace: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+    """The normalised map, mean and 1 / deviation, (B, C, 1, ...)."""
+    axes = tuple(range(2, x.ndim))
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))
+    mean = _mean(wide, axes)
+    y = wide.sub_(mean) if inplace else wide - mean
+    rstd = (_mean_product(y, y, axes) + eps).rsqrt()
+    return y.mul_(rstd).to(x.dtype), mean, rstd
 
 
 def _mean(x: Tensor, axes: tuple[int, ...]) -> Tensor:

@@ -47,3 +47,15 @@ def test_float32_sums_over_many_voxels_stay_precise():
     torch.testing.assert_close(out.double(), expected, atol=1e-5, rtol=0)
     (ours,), (theirs,) = torch.autograd.grad(out, x, grad), torch.autograd.grad(expected, double, grad.double())
     torch.testing.assert_close(ours.double(), theirs, atol=1e-5, rtol=0)
+
+
+def test_in_place_without_a_gradient_only():
+    torch.manual_seed(0)
+    x = torch.randn(2, 3, 4, 5, 6).contiguous(memory_format=torch.channels_last_3d)
+    expected, before = instance_norm(x), x.clone()
+    assert torch.equal(x, before)
+    learned = x.clone().requires_grad_()
+    assert torch.equal(instance_norm(learned, inplace=True), expected)
+    assert torch.equal(learned, before)
+    assert torch.equal(instance_norm(x, inplace=True), expected)
+    assert torch.equal(x, expected)
