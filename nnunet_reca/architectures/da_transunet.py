@@ -26,8 +26,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from nnunet_reca.blocks import DualAttentionHead, HybridResNet, VitEncoder, conv_norm_relu, initialize_weights
-from nnunet_reca.blocks.checkpoint import set_checkpointing
+from nnunet_reca.blocks import (
+    DualAttentionHead,
+    HybridResNet,
+    VitEncoder,
+    conv_norm_relu,
+    initialize_weights,
+    set_checkpointing,
+)
 from nnunet_reca.blocks.checks import check_deep_supervision, check_sides, check_strides
 from nnunet_reca.ops import resize_position_embedding
 

@@ -8,14 +8,11 @@ from nnunet_reca.cli import doctor
 
 
 @pytest.fixture
-def healthy(tmp_path, monkeypatch):
-    for name in ("raw", "preprocessed", "results"):
-        (tmp_path / name).mkdir()
-        monkeypatch.setenv(f"nnUNet_{name}", str(tmp_path / name))
+def healthy(folders, monkeypatch):
     monkeypatch.setenv("nnUNet_extTrainer", shim_directory())
     monkeypatch.delenv("nnUNet_n_proc_DA", raising=False)
     monkeypatch.delenv("NNUNET_RECA_NO_DISCOVERY", raising=False)
-    return tmp_path
+    return folders
 
 
 def report(capsys) -> tuple[int, str]:

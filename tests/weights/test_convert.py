@@ -295,14 +295,10 @@ def test_npz_and_safetensors_are_read(tmp_path):
 
 
 @pytest.fixture
-def planned(tmp_path, monkeypatch):
+def planned(folders):
     """A planned 2D data set of two channels."""
-    folder = tmp_path / "preprocessed" / "Dataset999_Test"
-    folder.mkdir(parents=True)
-    (tmp_path / "raw").mkdir()
-    (tmp_path / "results").mkdir()
-    for name in ("raw", "preprocessed", "results"):
-        monkeypatch.setenv(f"nnUNet_{name}", str(tmp_path / name))
+    folder = folders / "preprocessed" / "Dataset999_Test"
+    folder.mkdir()
     plans = make_plans(**{"2d": make_configuration([64, 96], [[1, 1]] + [[2, 2]] * 5)})
     dataset = DATASET_JSON | {"channel_names": {"0": "T1", "1": "T2"}}
     (folder / "nnUNetPlans.json").write_text(json.dumps(plans))

@@ -145,13 +145,9 @@ def test_checkpoint_of_another_version_says_so():
         trained_network(checkpoint)
 
 
-def test_command_takes_nnunets_checkpoint_without_trusting_it_and_nnunet_loads_the_result(
-    tmp_path, monkeypatch, capsys
-):
-    folder = tmp_path / "preprocessed" / "Dataset999_Test"
-    folder.mkdir(parents=True)
-    for name in ("raw", "preprocessed", "results"):
-        monkeypatch.setenv(f"nnUNet_{name}", str(tmp_path / name))
+def test_command_takes_nnunets_checkpoint_without_trusting_it_and_nnunet_loads_the_result(folders, tmp_path, capsys):
+    folder = folders / "preprocessed" / "Dataset999_Test"
+    folder.mkdir()
     plans = make_plans(**{"2d": ANISOTROPIC})
     (folder / "nnUNetPlans.json").write_text(json.dumps(plans))
     (folder / "dataset.json").write_text(json.dumps(OTHER))
