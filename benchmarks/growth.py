@@ -1,7 +1,7 @@
 """How time and memory of inference and of a training step grow with patch size, batch and depth; drawn to a PNG.
 
 SwinUNETR-RecA, feature_size 24, with the windows of the plan rules, fp32; a step is forward and backward. Seconds are
-medians, memory is the peak that the first call adds in a fresh process; cases that would need more than
+medians, memory is the peak that a call adds in a fresh process; cases that would need more than
 ``--memory-limit``, going by the number of voxels, are left out. The last line is one JSON object.
 Run: ``python benchmarks/growth.py [--device cuda] [--plot docs/growth.png]``
 """

@@ -54,13 +54,15 @@ def _peak(build: Callable[..., Work], arguments: tuple[Any, ...], device: str, t
     torch.set_num_threads(threads)
     work = build(*arguments)
     if device == "cuda":
-        torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
+        work()
+        torch.cuda.reset_peak_memory_stats()
         work()
         torch.cuda.synchronize()
         pipe.send((torch.cuda.max_memory_allocated() - before) / 2**20)
         return
     before = _resident("VmRSS")
+    work()
     Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
     work()
     pipe.send(_resident("VmHWM") - before)
@@ -73,7 +75,10 @@ def _resident(name: str) -> float:
 
 
 def peak_memory(build: Callable[..., Work], *arguments: Any, device: str, threads: int) -> float:
-    """MiB, resident or on the GPU, that the first call of ``build(*arguments)()`` adds at its peak in a new process."""
+    """MiB, resident or on the GPU, that ``build(*arguments)()`` adds at its peak in a new process.
+
+    The second call counts: in a training step it holds the optimizer's state, which the first one only creates.
+    """
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_peak, args=(build, arguments, device, threads, sender))

@@ -1,7 +1,7 @@
 """Inference, training step and peak memory: self-attention, Recurrent-Attention, and MONAI's SwinUNETR.
 
-Timings alternate between the networks of a case and are medians; memory is what the first step of a fresh process adds.
-The step is forward, backward and AdamW. The SwinUNETRs of a case have the same weights (MONAI's, converted), the same
+Timings alternate between the networks of a case and are medians; memory is what the second step of a fresh process adds
+to what the network itself takes. The step is forward, backward and AdamW. The SwinUNETRs of a case have the same weights (MONAI's, converted), the same
 windows (7, also where that pads), and equal outputs, which is checked; ``reca_planned`` is ours with the windows that
 the plan rules choose. The last line is one JSON object. For example::
 
