@@ -1,9 +1,9 @@
 """Inference, training step and peak memory: self-attention, Recurrent-Attention, and MONAI's SwinUNETR.
 
 Timings alternate between the networks of a case and are medians; memory is what the second step of a fresh process adds
-to what the network itself takes. The step is forward, backward and AdamW. The SwinUNETRs of a case have the same weights (MONAI's, converted), the same
-windows (7, also where that pads), and equal outputs, which is checked; ``reca_planned`` is ours with the windows that
-the plan rules choose. The last line is one JSON object. For example::
+to what the network itself takes. The step is forward, backward and AdamW. The SwinUNETRs of a case have the same
+weights (MONAI's, converted), the same windows (7, also where that pads), and equal outputs, which is checked;
+``reca_planned`` is ours with the windows that the plan rules choose. The last line is one JSON object. For example::
 
     python benchmarks/step.py                                   # CPU, all cases of batch 1
     python benchmarks/step.py --cases swin_unetr_64_b1 --repeats 9
