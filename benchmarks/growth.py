@@ -55,10 +55,7 @@ def work(kind: str, device: str, patch: int, batch: int, depth: int, feature_siz
 
 def measure_case(case: dict[str, int], arguments: argparse.Namespace) -> dict[str, Any]:
     values = {kind: (kind, arguments.device, *case.values()) for kind in LABELS}
-    memory = {
-        kind: measure.peak_memory(work, *v, device=arguments.device, threads=arguments.threads)
-        for kind, v in values.items()
-    }
+    memory = {kind: measure.peak_memory(work, *v, options=arguments) for kind, v in values.items()}
     seconds = measure.alternate({kind: work(*v) for kind, v in values.items()}, arguments)
     return {**case, "seconds": seconds, "mib": memory}
 
@@ -93,7 +90,7 @@ def draw(rows: list[dict[str, Any]], about: str, path: Path) -> None:
 
 def main() -> None:
     parser = measure.parser(__doc__)
-    parser.set_defaults(repeats=2)
+    parser.set_defaults(repeats=2, processes=1)
     parser.add_argument("--memory-limit", type=float, default=12000, help="MiB")
     parser.add_argument("--plot", type=Path, help="PNG to draw")
     arguments = parser.parse_args()

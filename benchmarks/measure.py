@@ -23,6 +23,7 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     result.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     result.add_argument("--threads", type=int, default=2, help="of the CPU")
     result.add_argument("--repeats", type=int, default=5, help="timed, after one for warm-up")
+    result.add_argument("--processes", type=int, default=3, help="in each of which peak memory is measured once")
     result.add_argument(
         "--processor-time", action="store_true", help="instead of the clock's; with --threads 1, for a busy machine"
     )
@@ -74,20 +75,23 @@ def _resident(name: str) -> float:
     return int(status.split(f"{name}:")[1].split()[0]) / 2**10
 
 
-def peak_memory(build: Callable[..., Work], *arguments: Any, device: str, threads: int) -> float:
-    """MiB, resident or on the GPU, that ``build(*arguments)()`` adds at its peak in a new process.
+def peak_memory(build: Callable[..., Work], *arguments: Any, options: argparse.Namespace) -> float:
+    """MiB, resident or on the GPU, that ``build(*arguments)()`` adds at its peak: median over new processes.
 
     The second call counts: in a training step it holds the optimizer's state, which the first one only creates.
     """
     context = multiprocessing.get_context("spawn")
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_peak, args=(build, arguments, device, threads, sender))
-    process.start()
-    sender.close()
-    try:
-        return round(receiver.recv(), 1)
-    finally:
-        process.join()
+    peaks = []
+    for _ in range(options.processes):
+        receiver, sender = context.Pipe(duplex=False)
+        process = context.Process(target=_peak, args=(build, arguments, options.device, options.threads, sender))
+        process.start()
+        sender.close()
+        try:
+            peaks.append(receiver.recv())
+        finally:
+            process.join()
+    return round(statistics.median(peaks), 1)
 
 
 def _processor() -> str:

@@ -141,7 +141,6 @@ def check_equal(runs: dict[str, Run]) -> float:
 def measure_case(name: str, arguments: Any) -> dict[str, Any]:
     network, size, feature_size, batch = CASES[name]
     chosen = [v for v in variants(network) if not arguments.variants or v in arguments.variants]
-    device, threads = arguments.device, arguments.threads
     runs = {v: Run(network, v, size, feature_size, batch) for v in chosen}
     row: dict[str, Any] = {"case": name}
     if {"sa", "monai"} <= runs.keys():
@@ -155,9 +154,7 @@ def measure_case(name: str, arguments: Any) -> dict[str, Any]:
     for kind in ("inference", "step"):
         measured = row[f"{kind}_s"]
         row[f"{kind}_mib"] = {
-            v: measure.peak_memory(
-                memory_work, OPTIONS, kind, network, v, size, feature_size, batch, device=device, threads=threads
-            )
+            v: measure.peak_memory(memory_work, OPTIONS, kind, network, v, size, feature_size, batch, options=arguments)
             for v in measured
             if not arguments.no_memory
         }
