@@ -46,7 +46,7 @@ check: $(VENV)/.dev-ready
 	$(BIN)/mypy
 
 docs: $(VENV)/.docs-ready
-	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs site
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --fresh-env --doctree-dir $(VENV)/doctrees --quiet docs site
 
 clean:
 	rm -rf $(VENV) .demo site

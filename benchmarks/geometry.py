@@ -1,4 +1,4 @@
-"""What the networks take from real plans: token maps, attention windows, padding, parameters.
+"""What the networks take from real plans: token maps, attention windows, padding, parameters, FLOPs of a patch.
 
 Without arguments nnU-Net plans three data sets from shape and spacing of their median case, in a temporary folder; with
 plans files it shows those. Padding is how many tokens the windows add to the token maps, chosen and published windows.
@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from nnunet_reca.plans.networks import NETWORKS
 from nnunet_reca.plans.presets import PRESETS
@@ -73,17 +74,20 @@ def padding(maps: Sequence[Sequence[int]], windows: Sequence[Sequence[int]]) -> 
 
 
 def row(plans: dict[str, Any], configuration: str, network: str) -> dict[str, Any]:
-    """What one network of the published size takes from a configuration, two classes and one channel."""
+    """What one network of the published width takes from a configuration, two classes and one channel."""
     rewritten = rewrite_plan(plans, configuration, network=network, size="base", recurrent=True)
     architecture = rewritten["configurations"][configuration]["architecture"]
     arguments = architecture["arch_kwargs"]
-    with torch.device("meta"):
-        model = pydoc.locate(architecture["network_class_name"])(1, 2, **arguments)  # type: ignore[operator]
-    result = {"network": network, "parameters": sum(p.numel() for p in model.parameters())}
+    sides = plans["configurations"][configuration]["patch_size"]
+    with torch.device("meta"), torch.no_grad():
+        model = pydoc.locate(architecture["network_class_name"])(1, 2, **arguments).eval()  # type: ignore[operator]
+        with FlopCounterMode(display=False) as counter:
+            model(torch.empty(1, 1, *sides))
+    parameters = sum(p.numel() for p in model.parameters())
+    result = {"network": network, "parameters": parameters, "flops": counter.get_total_flops()}
     if network == "DATransUnet":
         return {**result, "maps": [arguments["grid_size"]], "windows": None}
     windows = arguments["window_sizes"]
-    sides = plans["configurations"][configuration]["patch_size"]
     first = arguments.get("patch_embed_strides", [arguments["strides"][1]])
     merges = arguments["strides"][1 if network == "NnFormer" else 2 :]
     embedded = [side // math.prod(s[axis] for s in first) for axis, side in enumerate(sides)]
@@ -107,19 +111,20 @@ def show(name: str, configuration: str, plan: dict[str, Any], rows: list[dict[st
         f"\n**{name}, `{configuration}`**: patch {by(plan['patch_size'])}, batch {plan['batch_size']}, "
         f"strides {', '.join(map(by, strides))}\n"
     )
-    print("| network | token maps of the stages | windows | padding (published windows) | parameters |")
-    print("| --- | --- | --- | --- | --- |")
+    print("| network | token maps of the stages | windows | padding (published) | parameters | GFLOPs |")
+    print("| --- | --- | --- | --- | --- | --- |")
     for r in rows:
         windows = ", ".join(map(by, r["windows"])) if r["windows"] else "all tokens"
         pads = f"{r['padding']:.0%} ({r['published_padding']:.0%})" if r["windows"] else "none"
         maps = ", ".join(map(by, r["maps"]))
-        print(f"| {r['network']} | {maps} | {windows} | {pads} | {r['parameters'] / 1e6:.1f} M |", flush=True)
+        cost = f"{r['parameters'] / 1e6:.1f} M | {r['flops'] / 1e9:.1f}"
+        print(f"| {r['network']} | {maps} | {windows} | {pads} | {cost} |", flush=True)
 
 
 def by(sides: Sequence[int]) -> str:
-    """Sides as text, one number where all are equal: 7 × 5 × 7, or 7³."""
+    """Sides as text, one number where all are equal: 7×5×7, or 7³."""
     same = len(set(sides)) == 1
-    return f"{sides[0]}{'²³'[len(sides) - 2]}" if same else " × ".join(map(str, sides))
+    return f"{sides[0]}{'²³'[len(sides) - 2]}" if same else "×".join(map(str, sides))
 
 
 def main() -> None:

@@ -20,7 +20,6 @@ version = release = nnunet_reca.__version__
 language = "en-GB"
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-exclude_patterns = ["images/README.md"]
 nitpicky = True
 #: other packages' names, whose documentation would have to be fetched
 nitpick_ignore_regex = [
