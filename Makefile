@@ -5,14 +5,15 @@ BIN := $(VENV)/bin
 # two worker processes, a module's tests in one of them; make test PARALLEL= runs the tests one after another
 PARALLEL ?= -n 2 --dist loadscope --no-loadscope-reorder
 
-.PHONY: help demo test test-fast check clean
+.PHONY: help demo test test-fast check docs clean
 
 help:
 	@echo "make demo       train, validate and predict with SwinUNETR-RecA on real MRI (5.5 minutes on 2 CPU cores)"
 	@echo "make test       the whole test suite"
 	@echo "make test-fast  without the tests that drive whole trainings"
 	@echo "make check      ruff and mypy"
-	@echo "make clean      remove .venv and .demo"
+	@echo "make docs       the documentation, into site/; open site/index.html"
+	@echo "make clean      remove .venv, .demo and site"
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed, got " + sys.version.split()[0] + "; run: make PYTHON=/path/to/python3")'
@@ -24,6 +25,10 @@ $(VENV)/.demo-ready: $(BIN)/python pyproject.toml
 
 $(VENV)/.dev-ready: $(BIN)/python pyproject.toml
 	$(BIN)/python -m pip install --quiet -e ".[demo,dev]"
+	@touch $@
+
+$(VENV)/.docs-ready: $(BIN)/python pyproject.toml
+	$(BIN)/python -m pip install --quiet -e ".[docs]"
 	@touch $@
 
 demo: $(VENV)/.demo-ready
@@ -40,5 +45,8 @@ check: $(VENV)/.dev-ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: $(VENV)/.docs-ready
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --fresh-env --doctree-dir $(VENV)/doctrees --quiet docs site
+
 clean:
-	rm -rf $(VENV) .demo
+	rm -rf $(VENV) .demo site

@@ -120,6 +120,7 @@ class Network:
         return geometry
 
 
+#: name of a network, as in trainer names -> how it is built
 NETWORKS: dict[str, Network] = {
     "SwinUNETR": Network("nnunet_reca.architectures.swin_unetr.SwinUNETR", swin_unetr_arguments, (2, 5)),
     "NnFormer": Network("nnunet_reca.architectures.nnformer.NnFormer", nnformer_arguments, (2, 5)),
