@@ -4,6 +4,7 @@ The trainings are a few steps long; what is checked is that every command finds 
 """
 
 import json
+import re
 import pickle
 import shutil
 import subprocess
@@ -84,6 +85,7 @@ def test_killed_training_continues_where_it_was(trained):
     )
     assert checkpoint["current_epoch"] == EPOCHS and checkpoint["trainer_name"] == RECA
     assert len(checkpoint["logging"]["train_losses"]) == EPOCHS
+    assert re.search(r": Peak memory on cpu: \d+\.\d\d GiB", log)
 
 
 @pytest.mark.parametrize("configuration", CONFIGURATIONS)

@@ -13,6 +13,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 from torch import nn
 
 from nnunet_reca.plans import rewrite_plan
+from nnunet_reca.trainers.memory import peak_memory
 from nnunet_reca.trainers.precision import set_precision
 from nnunet_reca.trainers.recipe import RECIPES, EpochSchedule, build_optimizer
 
@@ -129,6 +130,12 @@ class RecaTrainer(nnUNetTrainer):
     def on_epoch_start(self) -> None:
         _seed(self.seed, self.local_rank, self.current_epoch)
         super().on_epoch_start()
+
+    def on_train_end(self) -> None:
+        super().on_train_end()
+        peak = peak_memory(self.device)
+        if peak is not None:
+            self.print_to_log_file(f"Peak memory on {self.device.type}: {peak:.2f} GiB")
 
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, EpochSchedule]:
         optimizer = build_optimizer(self.network, self.recipe)

@@ -1,0 +1,17 @@
+import subprocess
+import sys
+
+PROGRAM = """
+import numpy, torch
+from nnunet_reca.trainers.memory import peak_memory
+before = peak_memory(torch.device("cpu"))
+held = numpy.ones(2**26)  # half a GiB
+print(before, peak_memory(torch.device("cpu")))
+"""
+
+
+def test_peak_memory_grows_by_what_is_held():
+    """In a process of its own: in this one, tests before may have taken more."""
+    run = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
+    before, after = map(float, run.stdout.split())
+    assert 0.01 < before < 4 and 0.4 < after - before < 0.6
