@@ -4,8 +4,8 @@ The trainings are a few steps long; what is checked is that every command finds 
 """
 
 import json
-import re
 import pickle
+import re
 import shutil
 import subprocess
 import time
