@@ -33,12 +33,17 @@ def _explain(options: argparse.Namespace) -> None:
     given = vars(options) | {name: Path(value) for name in ("model", "output") if (value := getattr(options, name))}
     for name in ("reference", "previous_stage"):
         given[name] = Path(given[name]) if given[name] else None
-    findings = explain(Request(**given), lambda line: sys.stdout.write(f"{line}\n") and sys.stdout.flush())
+    findings = explain(Request(**given), _say)
     if not findings.cuts:
-        sys.stdout.write("a self-attention network: it has no carry, so that the report shows its attention only\n")
+        _say("a self-attention network: it has no carry, so that the report shows its attention only")
     for cut in findings.cuts:
         scores = ", ".join(f"{name} {'-' if d is None else f'{1 - d:.4f}'}" for name, d in cut.to_full.items())
-        sys.stdout.write(f"carry cut in {cut.name}: 1 - Dice to the whole model's prediction: {scores}\n")
+        _say(f"carry cut in {cut.name}: 1 - Dice to the whole model's prediction: {scores}")
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 def _parser() -> argparse.ArgumentParser:

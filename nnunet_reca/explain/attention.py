@@ -145,8 +145,8 @@ def window_attention(block: SwinBlock, x: Tensor, q_hat: Tensor | None, token: I
     mask = shifted_window_mask(padded, window, shift, device=x.device)
     visible = row.new_ones(1, row.shape[-1]) if mask is None else mask[number, place].to(row).unsqueeze(0)
     on_frame = row.new_zeros(row.shape[0] + 1, *padded)
-    box = tuple(slice(c * w, (c + 1) * w) for c, w in zip(cell, window, strict=True))
-    on_frame[(slice(None), *box)] = torch.cat([row, visible]).unflatten(-1, tuple(window))
+    box = (slice(None), *(slice(c * w, (c + 1) * w) for c, w in zip(cell, window, strict=True)))
+    on_frame[box] = torch.cat([row, visible]).unflatten(-1, tuple(window))
     on_map = crop_map(shift_map(on_frame.unsqueeze(-1), [-d for d in shift]), spatial).squeeze(-1).cpu()
     return Attention(on_map[:-1], on_map[-1] > 0)
 
@@ -184,7 +184,8 @@ def look(network: nn.Module, chains: Sequence[Chain], patch: Tensor, voxel: Sequ
         x = x.to(torch.promote_types(x.dtype, torch.float32))
         grid = x.shape[1:-1]
         if x.ndim == 3 and patch.ndim > 3:  # tokens in a row: the map at the network's total stride
-            grid = torch.Size(s // t for s, t in zip(patch.shape[2:], network.total_stride, strict=True))
+            total_stride: tuple[int, ...] = network.total_stride  # type: ignore[assignment]
+            grid = torch.Size(s // t for s, t in zip(patch.shape[2:], total_stride, strict=True))
         token = tuple(v * g // s for v, g, s in zip(voxel, grid, patch.shape[2:], strict=True))
         views += _chain_views(chain, x, token, grid)
     return views
@@ -202,12 +203,13 @@ def _chain_views(chain: Chain, x: Tensor, token: Index, grid: Sequence[int]) -> 
     views = []
     for layer, block in zip(chain.shown_layers, blocks, strict=True):
         window = block.fitted(grid) if isinstance(block, SwinBlock) else None
-        seen = [_attention(block, *inputs[block], token, grid) for inputs in (alone, carried) if inputs]
+        seen = [_attention(block, inputs[block], token, grid) for inputs in (alone, carried) if inputs]
         views.append(View(chain, layer, token, window, seen[0], seen[1] if carried else None))
     return views
 
 
-def _attention(block: nn.Module, x: Tensor, q_hat: Tensor | None, token: Index, grid: Sequence[int]) -> Attention:
+def _attention(block: nn.Module, given: tuple[Tensor, ...], token: Index, grid: Sequence[int]) -> Attention:
+    x, q_hat = given
     if isinstance(block, SwinBlock):
         return window_attention(block, x, q_hat, token)
     if not isinstance(block, VitBlock):

@@ -145,7 +145,7 @@ def centre_of_largest_object(labels: np.ndarray, wanted: Sequence[int]) -> tuple
     Raises:
         ValueError: if no voxel has such a label.
     """
-    from scipy import ndimage
+    from scipy import ndimage  # type: ignore[import-untyped]
 
     largest, of_label = np.empty((0, labels.ndim), int), 0
     for label in wanted:

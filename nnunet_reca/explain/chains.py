@@ -46,7 +46,7 @@ def carry_chains(network: nn.Module) -> list[Chain]:
     found = [m for m in encoder.modules() if isinstance(m, SwinStage | VitEncoder)] if encoder is not None else []
     if not found:
         raise ValueError(
-            f"expected a network of nnunet_reca, got {type(network).__name__}, which has no stages of attention layers; "
+            f"expected a network of nnunet_reca, got {type(network).__name__}, without stages of attention layers; "
             "choose the folder of a model that was trained with a trainer of nnunet_reca"
         )
     stages = iter(range(1, len(found) + 1))

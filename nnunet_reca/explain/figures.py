@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch as Swatch
 from matplotlib.patches import Rectangle
+from matplotlib.patheffects import withStroke
 
 from nnunet_reca.explain.overlap import Cut, Scores
 from nnunet_reca.explain.planes import Plane
@@ -21,6 +22,8 @@ COLOURS = ("#56B4E9", "#E69F00", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#C
 ATTENTION, DIFFERENCE = "magma", "RdBu_r"
 OVERLAY = 0.75
 DPI = 200
+#: White that shows on white.
+OUTLINED: dict[str, Any] = {"color": "white", "path_effects": [withStroke(linewidth=2, foreground="black")]}
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ def draw_attention(file: Path, scene: Scene, columns: Sequence[Column], plane: P
     width = 1.95
     height = width * min(1.8, max(0.55, zoom[3] / zoom[2]))
     heights = [height, height, 0.09, height, 0.09] if recurrent else [height, 0.09]
-    size = (0.55 + (len(columns) + 1) * (width + 0.12), sum(heights) + (2.4 if recurrent else 1.75))
+    size = (max(5, 0.55 + (len(columns) + 1) * (width + 0.12)), sum(heights) + (2.4 if recurrent else 1.75))
     figure = Figure(figsize=size, dpi=DPI, layout="constrained")
     axes = figure.subplots(len(heights), len(columns) + 1, height_ratios=heights, squeeze=False)
     shown = [0, 1, 3] if recurrent else [0]
@@ -94,7 +97,7 @@ def draw_attention(file: Path, scene: Scene, columns: Sequence[Column], plane: P
         for axis in axes[row]:
             axis.tick_params(labelsize=6, length=2, pad=1, labelbottom=row == shown[-1])
     axes[shown[-1], 0].set_xlabel("mm", fontsize=7, labelpad=1)
-    for row, name in zip(shown, ("carry on", "carry off", "on − off") if recurrent else ("self-attention",)):
+    for row, name in zip(shown, ("carry on", "carry off", "on − off") if recurrent else ("attention",), strict=True):
         axes[row, 0].set_ylabel(f"{name}\nmm", fontsize=8)
     figure.suptitle(scene.title, fontsize=8)
     _legend(figure, scene)
@@ -118,16 +121,17 @@ def _prediction_panels(axes: Sequence[Axes], scene: Scene, plane: Plane, index: 
     changed = np.zeros((*full.shape, 4))
     changed[full != without] = to_rgba(COLOURS[5])
     axes[2].imshow(changed, extent=_extent(full, plane), interpolation="nearest")
-    axes[2].set_title(f"{(scene.full != scene.without).sum()} voxels differ,\n{(full != without).sum()} here", fontsize=7)
+    differ = (scene.full != scene.without).sum(), (full != without).sum()
+    axes[2].set_title(f"{differ[0]} voxels differ, {differ[1]} here", fontsize=7)
 
 
 def _place(axis: Axes, scene: Scene, plane: Plane, index: int) -> None:
     """The voxel, the patch and the patient's sides."""
     if box := plane.box(plane.take(scene.patch, index)):
         axis.add_patch(Rectangle(box[:2], *box[2:], fill=False, edgecolor="white", linewidth=0.8, linestyle=":"))
-    axis.plot(*plane.point(scene.voxel, scene.image.shape), "+", color="white", markersize=7, markeredgewidth=1)
+    axis.plot(*plane.point(scene.voxel, scene.image.shape), "+", markersize=7, markeredgewidth=1, **OUTLINED)
     for letter, (x, y) in zip(plane.letters, ((0.04, 0.5), (0.96, 0.5), (0.5, 0.95), (0.5, 0.05)), strict=False):
-        axis.text(x, y, letter, transform=axis.transAxes, color="white", fontsize=6, ha="center", va="center")
+        axis.text(x, y, letter, transform=axis.transAxes, fontsize=6.5, ha="center", va="center", **OUTLINED)
 
 
 def _attention_panels(
@@ -178,9 +182,7 @@ def _outlines(axis: Axes, labels: np.ndarray, plane: Plane, objects: int, width:
         lines = [([c * dx, c * dx], [(r - 1) * dy, r * dy]) for r, c in np.argwhere(across)]
         lines += [([(c - 1) * dx, c * dx], [r * dy, r * dy]) for r, c in np.argwhere(down)]
         segments = [list(zip(*line, strict=True)) for line in lines]
-        axis.add_collection(
-            matplotlib.collections.LineCollection(segments, colors=_colour(number - 1), linewidths=width)
-        )
+        axis.add_collection(LineCollection(segments, colors=_colour(number - 1), linewidths=width))
 
 
 def _extent(values: np.ndarray, plane: Plane) -> tuple[float, float, float, float]:
@@ -211,7 +213,7 @@ def draw_cuts(file: Path, title: str, cuts: Sequence[Cut]) -> None:
     panels = [("1 − Dice to the whole model's prediction", [_change(cut.to_full) for cut in cuts])]
     if gains:
         panels.append(("Dice to the reference, cut − whole model", [dict(gain) for gain in gains]))
-    figure = Figure(figsize=(1.6 + 1.1 * len(cuts) + 0.6, 0.6 + 2.3 * len(panels)), dpi=DPI, layout="constrained")
+    figure = Figure(figsize=(max(5, 3 + len(cuts)), 0.8 + 2.2 * len(panels)), dpi=DPI, layout="constrained")
     axes = figure.subplots(len(panels), 1, squeeze=False)[:, 0]
     for axis, (label, scores) in zip(axes, panels, strict=True):
         _bars(axis, scores)
@@ -222,7 +224,8 @@ def draw_cuts(file: Path, title: str, cuts: Sequence[Cut]) -> None:
         axis.spines[["top", "right"]].set_visible(False)
         axis.margins(y=0.15)
     axes[-1].set_xlabel("where the carry is cut", fontsize=8)
-    axes[0].legend(fontsize=7, frameon=False, loc="outside upper left" if False else "best")
+    handles, names = axes[0].get_legend_handles_labels()
+    figure.legend(handles, names, fontsize=7, frameon=False, loc="outside right upper")
     figure.suptitle(title, fontsize=8)
     figure.savefig(file)
 
@@ -243,5 +246,5 @@ def _bars(axis: Axes, scores: Sequence[Scores]) -> None:
         places = np.arange(len(scores)) + (number - (len(names) - 1) / 2) * width
         values = [score[name] for score in scores]
         bars = axis.bar(places, [v or 0 for v in values], width * 0.92, color=_colour(number), label=name)
-        texts = ["none" if v is None else f"{v:.3f}" for v in values]
+        texts = ["none" if v is None else f"{v:.4f}" for v in values]
         axis.bar_label(bars, texts, fontsize=5.5, padding=1, rotation=90 if len(names) > 3 else 0)

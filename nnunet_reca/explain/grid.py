@@ -26,7 +26,9 @@ class Grid:
     resampled: Index
 
     @classmethod
-    def of(cls, shape: Sequence[int], transpose: Sequence[int], properties: Mapping[str, Any], resampled: Index) -> "Grid":
+    def of(
+        cls, shape: Sequence[int], transpose: Sequence[int], properties: Mapping[str, Any], resampled: Index
+    ) -> "Grid":
         """Grid from what nnU-Net's preprocessor notes down."""
         crop = tuple((int(low), int(high)) for low, high in properties["bbox_used_for_cropping"])
         return cls(tuple(shape), tuple(transpose), crop, tuple(resampled))
@@ -91,8 +93,8 @@ class Patch:
         image = image if self.plane is None else image[:, self.plane]
         ends = [a + p for a, p in zip(self.start, self.shape, strict=True)]
         pads = [(max(0, -a), max(0, e - s)) for a, e, s in zip(self.start, ends, image.shape[1:], strict=True)]
-        box = tuple(slice(max(0, a), e) for a, e in zip(self.start, ends, strict=True))
-        return np.pad(image[(slice(None), *box)], [(0, 0), *pads])
+        box = (slice(None), *(slice(max(0, a), e) for a, e in zip(self.start, ends, strict=True)))
+        return np.pad(image[box], [(0, 0), *pads])
 
     def index(self, voxel: Sequence[int]) -> Index:
         """Index in the patch of a preprocessed voxel."""

@@ -88,7 +88,7 @@ def load_model(
             predictor = nnUNetPredictor(
                 tile_step_size=step_size, use_mirroring=mirroring, device=device, allow_tqdm=False
             )
-            predictor.initialize_from_trained_model_folder(str(folder), (fold,), checkpoint)  # type: ignore[arg-type]
+            predictor.initialize_from_trained_model_folder(str(folder), (fold,), checkpoint)
     except Exception as error:  # whatever a foreign or broken checkpoint raises
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ValueError(f"{folder / f'fold_{fold}' / checkpoint} cannot be loaded: {reason}") from error

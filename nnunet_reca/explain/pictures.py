@@ -49,7 +49,8 @@ def draw(
 
 def column(view: View, on_image: Mapping[str, np.ndarray]) -> Column:
     """A layer's attention, 1 being uniform attention over the tokens that it may attend to."""
-    title = f"{view.chain.name}\nlayer {view.layer + 1} of {view.chain.depth}, {len(view.alone.weights)} heads\n"
+    heads = len(view.alone.weights)
+    title = f"{view.chain.name}\nlayer {view.layer + 1} of {view.chain.depth}, {heads} head{'s' if heads > 1 else ''}\n"
     if view.window is None:
         title += f"all {view.alone.visible.numel()} tokens"
     else:

@@ -105,5 +105,5 @@ def _mean_distance(weights: Any, token: Sequence[int], token_size: Sequence[floa
     for axis, (place, size) in enumerate(zip(token, token_size, strict=True)):
         offsets = ((weights.new_tensor(range(weights.shape[axis])) - place) * size) ** 2
         distances = distances + offsets.reshape([-1 if a == axis else 1 for a in range(weights.ndim)])
-    mean = (weights * distances**0.5).sum() / weights.sum()  # type: ignore[operator]
+    mean = (weights * distances**0.5).sum() / weights.sum()
     return float(mean) if math.isfinite(mean) else 0.0

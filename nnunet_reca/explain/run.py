@@ -28,7 +28,15 @@ from nnunet_reca.explain.report import view_row, write_tables
 
 Heads = Literal["mean", "max"]
 #: what an earlier report leaves in its folder
-FILES = ("attention_*.nii.gz", "attention_*.png", "prediction.nii.gz", "cuts.csv", "cuts.png", "explain.json", "explain.md")
+FILES = (
+    "attention_*.nii.gz",
+    "attention_*.png",
+    "prediction.nii.gz",
+    "cuts.csv",
+    "cuts.png",
+    "explain.json",
+    "explain.md",
+)
 
 
 @dataclass(frozen=True)
