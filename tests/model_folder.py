@@ -40,11 +40,16 @@ def make_model_folder(
         folds: to save.
     """
     cls = getattr(trainers, trainer)
-    plans = make_plans(x=configuration | RESAMPLING) | {
+    channels = len(dataset["channel_names"])
+    normalization = {
+        "normalization_schemes": ["ZScoreNormalization"] * channels,
+        "use_mask_for_norm": [False] * channels,
+    }
+    plans = make_plans(x=configuration | RESAMPLING | normalization) | {
         "image_reader_writer": reader,
         "transpose_forward": list(transpose),
         "transpose_backward": np.argsort(transpose).tolist(),
-        "foreground_intensity_properties_per_channel": {},
+        "foreground_intensity_properties_per_channel": {str(c): {} for c in range(channels)},
     }
     torch.manual_seed(0)
     network = cls.new_network(plans, "x", dataset)
