@@ -28,7 +28,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _explain(options: argparse.Namespace) -> None:
-    from nnunet_reca.explain.run import Request, explain
+    from nnunet_reca.explain.findings import Request
+    from nnunet_reca.explain.run import explain
 
     given = vars(options) | {name: Path(value) for name in ("model", "output") if (value := getattr(options, name))}
     for name in ("reference", "previous_stage"):

@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch as Swatch
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
+from matplotlib.ticker import MaxNLocator
 
 from nnunet_reca.explain.overlap import Cut, Scores
 from nnunet_reca.explain.planes import Plane
@@ -22,13 +24,15 @@ COLOURS = ("#56B4E9", "#E69F00", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#C
 ATTENTION, DIFFERENCE = "magma", "RdBu_r"
 OVERLAY = 0.75
 DPI = 200
+#: Inches: width of a panel, height of a colour bar.
+WIDTH, BAR = 1.95, 0.09
 #: White that shows on white.
 OUTLINED: dict[str, Any] = {"color": "white", "path_effects": [withStroke(linewidth=2, foreground="black")]}
 
 
 @dataclass(frozen=True)
 class Column:
-    """Attention of one layer on the image, arrays (Z, Y, X).
+    """Attention of one layer in a plane, arrays (rows, columns).
 
     Attributes:
         title: layer, heads and window.
@@ -47,48 +51,48 @@ class Column:
 
 @dataclass(frozen=True)
 class Scene:
-    """What all panels of a figure share, arrays (Z, Y, X).
+    """What all panels of a figure share, arrays (rows, columns).
 
     Attributes:
         title: of the figure.
+        plane: that is shown.
         image: grey, 0 to 1.
-        colour: (Z, Y, X, 3) where the image has colours, otherwise ``image``.
-        voxel: the chosen voxel.
+        colour: (rows, columns, 3) where the image has colours, otherwise ``image``.
+        point: the chosen voxel, in mm to the right and down.
         patch: True in the network's input.
         full: prediction, as 1 + number of the object in ``objects``, 0 elsewhere.
         without: the same with every carry cut, None in a self-attention twin.
+        differ: voxels of the whole image in which both differ.
         objects: their names.
     """
 
     title: str
+    plane: Plane
     image: np.ndarray
     colour: np.ndarray
-    voxel: Sequence[int]
+    point: tuple[float, float]
     patch: np.ndarray
     full: np.ndarray
     without: np.ndarray | None
+    differ: int
     objects: Sequence[str]
 
 
-def draw_attention(file: Path, scene: Scene, columns: Sequence[Column], plane: Plane) -> None:
+def draw_attention(file: Path, scene: Scene, columns: Sequence[Column]) -> None:
     """One figure: rows carry on, carry off and difference, columns the prediction and the layers."""
     recurrent = scene.without is not None
-    index = scene.voxel[plane.axis]
-    zoom = plane.box(plane.take(scene.patch, index)) or (0, 0, 1, 1)
-    width = 1.95
-    height = width * min(1.8, max(0.55, zoom[3] / zoom[2]))
-    heights = [height, height, 0.09, height, 0.09] if recurrent else [height, 0.09]
-    size = (max(5, 0.55 + (len(columns) + 1) * (width + 0.12)), sum(heights) + (2.4 if recurrent else 1.75))
+    zoom = scene.plane.box(scene.patch) or (0, 0, 1, 1)
+    height = WIDTH * min(1.8, max(0.55, zoom[3] / zoom[2]))
+    heights = [height, height, BAR, height, BAR] if recurrent else [height, BAR]
+    shown = [0, 1, 3] if recurrent else [0]
+    size = (max(5, 0.55 + (len(columns) + 1) * (WIDTH + 0.12)), sum(heights) + (2.4 if recurrent else 1.75))
     figure = Figure(figsize=size, dpi=DPI, layout="constrained")
     axes = figure.subplots(len(heights), len(columns) + 1, height_ratios=heights, squeeze=False)
-    shown = [0, 1, 3] if recurrent else [0]
-    for row, axis in enumerate(axes[:, 0]):
-        if row not in shown:
-            axis.axis("off")
-    _prediction_panels([axes[row, 0] for row in shown], scene, plane, index)
+    for row in set(range(len(heights))) - set(shown):
+        axes[row, 0].axis("off")
+    _prediction_panels([axes[row, 0] for row in shown], scene)
     for number, (column, below) in enumerate(zip(columns, axes.T[1:], strict=True)):
-        _attention_panels(figure, below, column, scene, plane, index)
-        below[0].set_title(column.title, fontsize=7)
+        _attention_panels(figure, below, column, scene)
         for row in shown:
             below[row].set_xlim(zoom[0], zoom[0] + zoom[2])
             below[row].set_ylim(zoom[1] + zoom[3], zoom[1])
@@ -104,77 +108,93 @@ def draw_attention(file: Path, scene: Scene, columns: Sequence[Column], plane: P
     figure.savefig(file)
 
 
-def _prediction_panels(axes: Sequence[Axes], scene: Scene, plane: Plane, index: int) -> None:
+def _prediction_panels(axes: Sequence[Axes], scene: Scene) -> None:
     """Predictions with the carry and without it on the image, and where both differ."""
-    full = plane.take(scene.full, index)
-    _background(axes[0], plane.take(scene.colour, index), plane)
-    _outlines(axes[0], full, plane, len(scene.objects))
-    _place(axes[0], scene, plane, index)
+    _background(axes[0], scene.colour, scene.plane)
+    _outlines(axes[0], scene.full, scene)
+    _place(axes[0], scene)
     axes[0].set_title("prediction", fontsize=7)
     if scene.without is None:
         return
-    without = plane.take(scene.without, index)
-    _background(axes[1], plane.take(scene.colour, index), plane)
-    _outlines(axes[1], without, plane, len(scene.objects))
+    _background(axes[1], scene.colour, scene.plane)
+    _outlines(axes[1], scene.without, scene)
     axes[1].set_title("every carry cut", fontsize=7)
-    _background(axes[2], plane.take(scene.image, index), plane)
-    changed = np.zeros((*full.shape, 4))
-    changed[full != without] = to_rgba(COLOURS[5])
-    axes[2].imshow(changed, extent=_extent(full, plane), interpolation="nearest")
-    differ = (scene.full != scene.without).sum(), (full != without).sum()
-    axes[2].set_title(f"{differ[0]} voxels differ, {differ[1]} here", fontsize=7)
+    _background(axes[2], scene.image, scene.plane)
+    here = scene.full != scene.without
+    changed = np.zeros((*here.shape, 4))
+    changed[here] = to_rgba(COLOURS[5])
+    axes[2].imshow(changed, extent=_extent(here, scene.plane), interpolation="nearest")
+    axes[2].set_title(f"{scene.differ} voxels differ, {here.sum()} here", fontsize=7)
 
 
-def _place(axis: Axes, scene: Scene, plane: Plane, index: int) -> None:
+def _place(axis: Axes, scene: Scene) -> None:
     """The voxel, the patch and the patient's sides."""
-    if box := plane.box(plane.take(scene.patch, index)):
+    if box := scene.plane.box(scene.patch):
         axis.add_patch(Rectangle(box[:2], *box[2:], fill=False, edgecolor="white", linewidth=0.8, linestyle=":"))
-    axis.plot(*plane.point(scene.voxel, scene.image.shape), "+", markersize=7, markeredgewidth=1, **OUTLINED)
-    for letter, (x, y) in zip(plane.letters, ((0.04, 0.5), (0.96, 0.5), (0.5, 0.95), (0.5, 0.05)), strict=False):
+    axis.plot(*scene.point, "+", markersize=7, markeredgewidth=1, **OUTLINED)
+    places = ((0.04, 0.5), (0.96, 0.5), (0.5, 0.95), (0.5, 0.05))
+    for letter, (x, y) in zip(scene.plane.letters, places, strict=False):
         axis.text(x, y, letter, transform=axis.transAxes, fontsize=6.5, ha="center", va="center", **OUTLINED)
 
 
-def _attention_panels(
-    figure: Figure, axes: Sequence[Axes], column: Column, scene: Scene, plane: Plane, index: int
-) -> None:
+def _attention_panels(figure: Figure, axes: Sequence[Axes], column: Column, scene: Scene) -> None:
     """Panels and colour bars of one layer, from top to bottom."""
-    visible, token = (plane.take(x, index) for x in (column.visible, column.token))
-    alone = plane.take(column.alone, index)
-    carried = alone if column.carried is None else plane.take(column.carried, index)
-    top = max(float(carried.max()), float(alone.max()), 1e-6)
-    rows = [(axes[0], carried, ATTENTION, 0.0, top)]
-    if column.carried is not None:
-        most = max(float(np.abs(carried - alone).max()), 1e-6)
-        rows += [(axes[1], alone, ATTENTION, 0.0, top), (axes[3], carried - alone, DIFFERENCE, -most, most)]
-    for axis, values, colours, low, high in rows:
-        _background(axis, plane.take(scene.image, index), plane)
-        shown = axis.imshow(
-            np.ma.masked_where(~visible, values),
-            cmap=colours,
-            vmin=low,
-            vmax=high,
-            alpha=OVERLAY,
-            extent=_extent(values, plane),
-            interpolation="nearest",
-        )
-        _outlines(axis, plane.take(scene.full, index), plane, len(scene.objects), width=0.6)
-        if box := plane.box(token):
-            axis.add_patch(Rectangle(box[:2], *box[2:], fill=False, edgecolor="white", linewidth=0.9))
-        if axis is not axes[0] or column.carried is None:
-            bar = axes[list(axes).index(axis) + 1]
-            figure.colorbar(shown, cax=bar, orientation="horizontal").outline.set_linewidth(0.4)
-            bar.set_xlabel("attention / uniform" if colours == ATTENTION else "difference / uniform", fontsize=6)
-            bar.tick_params(labelsize=6, length=2, pad=1)
+    axes[0].set_title(column.title, fontsize=7)
+    if column.carried is None:
+        shown = _attention_panel(axes[0], column.alone, column, scene, ATTENTION, (0, _top(column.alone)))
+        _colour_bar(figure, axes[1], shown, "attention / uniform")
+        return
+    limits = (0.0, _top(column.carried, column.alone))
+    difference = column.carried - column.alone
+    most = _top(np.abs(difference))
+    _attention_panel(axes[0], column.carried, column, scene, ATTENTION, limits)
+    shown = _attention_panel(axes[1], column.alone, column, scene, ATTENTION, limits)
+    _colour_bar(figure, axes[2], shown, "attention / uniform")
+    shown = _attention_panel(axes[3], difference, column, scene, DIFFERENCE, (-most, most))
+    _colour_bar(figure, axes[4], shown, "difference / uniform")
+
+
+def _attention_panel(
+    axis: Axes, values: np.ndarray, column: Column, scene: Scene, colours: str, limits: tuple[float, float]
+) -> ScalarMappable:
+    """Values on the image where the token may attend to."""
+    _background(axis, scene.image, scene.plane)
+    shown = axis.imshow(
+        np.ma.masked_where(~column.visible, values),
+        cmap=colours,
+        vmin=limits[0],
+        vmax=limits[1],
+        alpha=OVERLAY,
+        extent=_extent(values, scene.plane),
+        interpolation="nearest",
+    )
+    _outlines(axis, scene.full, scene, width=0.6)
+    if box := scene.plane.box(column.token):
+        edge: dict[str, Any] = {"fill": False, "edgecolor": "white", "linewidth": 0.9, "zorder": 3}
+        axis.add_patch(Rectangle(box[:2], *box[2:], **edge, path_effects=OUTLINED["path_effects"]))
+    return shown
+
+
+def _colour_bar(figure: Figure, axis: Axes, shown: ScalarMappable, label: str) -> None:
+    bar = figure.colorbar(shown, cax=axis, orientation="horizontal", ticks=MaxNLocator(4))
+    bar.outline.set_linewidth(0.4)
+    axis.set_xlabel(label, fontsize=6)
+    axis.tick_params(labelsize=6, length=2, pad=1)
+
+
+def _top(*values: np.ndarray) -> float:
+    """Upper end of a colour bar."""
+    return max(1e-6, *(float(v.max()) for v in values))
 
 
 def _background(axis: Axes, image: np.ndarray, plane: Plane) -> None:
     axis.imshow(image, cmap="gray", vmin=0, vmax=1, extent=_extent(image, plane), interpolation="nearest")
 
 
-def _outlines(axis: Axes, labels: np.ndarray, plane: Plane, objects: int, width: float = 1.0) -> None:
+def _outlines(axis: Axes, labels: np.ndarray, scene: Scene, width: float = 1.0) -> None:
     """Outlines of the objects, along the edges of voxels."""
-    dy, dx = plane.spacing
-    for number in range(1, objects + 1):
+    dy, dx = scene.plane.spacing
+    for number in range(1, len(scene.objects) + 1):
         mask = np.pad(labels == number, 1)
         if not mask.any():
             continue

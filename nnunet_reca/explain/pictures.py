@@ -1,54 +1,66 @@
 """From findings to figures: titles, grey images and attention in multiples of uniform attention."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from nnunet_reca.explain.attention import View
 from nnunet_reca.explain.case import Case
 from nnunet_reca.explain.figures import Column, Scene, draw_attention, draw_cuts
+from nnunet_reca.explain.findings import Findings, Request
 from nnunet_reca.explain.grid import to_image
 from nnunet_reca.explain.model import TrainedModel
 from nnunet_reca.explain.planes import Plane
 
-if TYPE_CHECKING:
-    from nnunet_reca.explain.run import Findings, Request
-
 
 def draw(
-    request: "Request",
+    request: Request,
     model: TrainedModel,
     case: Case,
-    findings: "Findings",
-    maps: Sequence[Mapping[str, np.ndarray]],
-    planes: Sequence[Plane],
+    findings: Findings,
+    columns: Mapping[Plane, Sequence[Column]],
 ) -> None:
     """Draw a figure per plane, and one of the cuts if there are any."""
     facts = findings.facts
     source = f"{facts['model']}, fold {facts['fold']}"
     voxel = ", ".join(map(str, findings.voxel))
-    objects = list(model.regions)
-    patch = np.ones(findings.views[0].alone.visible.shape, np.float32)
-    scene = Scene(
-        f"{case.name}, attention of voxel ({voxel}), {request.heads} over the heads\n{source}",
-        grey_image(case, request.channel),
-        colour_image(case, request.channel),
-        findings.voxel,
-        to_image(patch, case.grid, findings.patch) > 0,
-        object_numbers(findings.full, model),
-        None if findings.without is None else object_numbers(findings.without, model),
-        objects,
-    )
-    columns = [column(view, on_image) for view, on_image in zip(findings.views, maps, strict=True)]
-    for plane in planes:
-        draw_attention(request.output / f"attention_{plane.name}.png", scene, columns, plane)
+    title = f"{case.name}, attention of voxel ({voxel}), {request.heads} over the heads\n{source}"
+    for plane, layers in columns.items():
+        scene = make_scene(title, plane, request.channel, model, case, findings)
+        draw_attention(request.output / f"attention_{plane.name}.png", scene, layers)
     if findings.cuts:
-        draw_cuts(request.output / "cuts.png", f"{case.name}, {source}", findings.cuts)
+        draw_cuts(request.output / "cuts.png", f"{case.name}\n{source}", findings.cuts)
 
 
-def column(view: View, on_image: Mapping[str, np.ndarray]) -> Column:
-    """A layer's attention, 1 being uniform attention over the tokens that it may attend to."""
+def make_scene(title: str, plane: Plane, channel: int, model: TrainedModel, case: Case, findings: Findings) -> Scene:
+    """Image and predictions in a plane through the voxel."""
+    voxel, full, without = findings.voxel, findings.full, findings.without
+
+    def cut(volume: np.ndarray) -> np.ndarray:
+        return plane.take(volume, voxel[plane.axis])
+
+    patch = to_image(np.ones(findings.views[0].alone.visible.shape, np.float32), case.grid, findings.patch)
+    channels = [cut(volume) for volume in (case.image[:3] if _is_colour(case) else case.image[channel : channel + 1])]
+    return Scene(
+        title,
+        plane,
+        _grey(np.mean(channels, axis=0), case, channel),
+        np.stack(channels, -1) / max(1.0, float(case.image.max()))
+        if _is_colour(case)
+        else _grey(channels[0], case, channel),
+        plane.point(voxel, full.shape),
+        cut(patch) > 0,
+        object_numbers(cut(full), model),
+        None if without is None else object_numbers(cut(without), model),
+        0 if without is None else int((full != without).sum()),
+        list(model.regions),
+    )
+
+
+def make_column(
+    view: View, carried: np.ndarray | None, alone: np.ndarray, visible: np.ndarray, token: np.ndarray
+) -> Column:
+    """A layer's attention in a plane, 1 being uniform attention over the tokens that it may attend to."""
     heads = len(view.alone.weights)
     title = f"{view.chain.name}\nlayer {view.layer + 1} of {view.chain.depth}, {heads} head{'s' if heads > 1 else ''}\n"
     if view.window is None:
@@ -57,8 +69,7 @@ def column(view: View, on_image: Mapping[str, np.ndarray]) -> Column:
         window, shift = ("×".join(map(str, sides)) for sides in view.window)
         title += f"window {window}" + (f", shift {shift}" if any(view.window[1]) else "")
     seen = float(view.alone.visible.sum())
-    carried = on_image["carry_on"] * seen if "carry_on" in on_image else None
-    return Column(title, carried, on_image["carry_off"] * seen, on_image["visible"], on_image["token"])
+    return Column(title, None if carried is None else carried * seen, alone * seen, visible > 0, token > 0)
 
 
 def object_numbers(labels: np.ndarray, model: TrainedModel) -> np.ndarray:
@@ -69,19 +80,11 @@ def object_numbers(labels: np.ndarray, model: TrainedModel) -> np.ndarray:
     return numbers
 
 
-def grey_image(case: Case, channel: int) -> np.ndarray:
-    """A channel, or the mean of colours, from the first to the 99th percentile on 0 to 1."""
-    image = case.image[:3].mean(0) if _is_colour(case) else case.image[channel]
-    low, high = np.percentile(image, (1, 99))
-    return np.clip((image - low) / max(high - low, 1e-6), 0, 1)
-
-
-def colour_image(case: Case, channel: int) -> np.ndarray:
-    """(Z, Y, X, 3) of an image with colours, otherwise its grey image."""
-    if not _is_colour(case):
-        return grey_image(case, channel)
-    colours = np.moveaxis(case.image[:3], 0, -1)
-    return np.clip(colours / max(float(colours.max()), 1e-6), 0, 1)
+def _grey(flat: np.ndarray, case: Case, channel: int) -> np.ndarray:
+    """A slice on 0 to 1, which are the first and the 99th percentile of the whole image."""
+    image = case.image[:3] if _is_colour(case) else case.image[channel]
+    low, high = np.percentile(image.ravel()[:: 1 + image.size // 1_000_000], (1, 99))
+    return np.clip((flat - low) / max(high - low, 1e-6), 0, 1)
 
 
 def _is_colour(case: Case) -> bool:

@@ -79,7 +79,8 @@ def _markdown(facts: Mapping[str, Any], views: Sequence[dict[str, Any]], cuts: S
         layer = f"{row['chain']}, layer {row['layer']} of {row['layers']}"
         cells = [layer, row["heads"], window, row["visible_tokens"], effective, distance, _text(row["moved_by_carry"])]
         lines.append(f"| {' | '.join(map(str, cells))} |")
-    lines += ["", "Two numbers are with the carry / without it. Moved: the share of attention that goes elsewhere.", ""]
+    lines += ["", "Two numbers are with the carry / without it: the whole chain without it, from the same input.", ""]
+    lines += ["Moved: the share of attention that goes to other tokens.", ""]
     if not cuts:
         return "\n".join([*lines, "This is a self-attention network: it has no carry, so that none can be cut.", ""])
     lines += ["## Predictions with the carry cut", "", *_header(list(CUT_COLUMNS))]

@@ -2,11 +2,9 @@
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
 import torch
 
 from nnunet_reca.explain.attention import Attention, View, look
@@ -19,14 +17,16 @@ from nnunet_reca.explain.case import (
     read_segmentation,
 )
 from nnunet_reca.explain.chains import Chain, cut
+from nnunet_reca.explain.figures import Column
+from nnunet_reca.explain.findings import Findings, Heads, Request
 from nnunet_reca.explain.grid import Index, Patch, to_image
 from nnunet_reca.explain.model import TrainedModel, load_model
 from nnunet_reca.explain.nifti import write_nifti
-from nnunet_reca.explain.overlap import Cut, compare_cut
-from nnunet_reca.explain.planes import planes_of
+from nnunet_reca.explain.overlap import compare_cut
+from nnunet_reca.explain.pictures import draw, make_column
+from nnunet_reca.explain.planes import Plane, planes_of
 from nnunet_reca.explain.report import view_row, write_tables
 
-Heads = Literal["mean", "max"]
 #: what an earlier report leaves in its folder
 FILES = (
     "attention_*.nii.gz",
@@ -39,68 +39,6 @@ FILES = (
 )
 
 
-@dataclass(frozen=True)
-class Request:
-    """What to explain, and how; see ``nnUNetv2_reca_explain --help``.
-
-    Attributes:
-        image: channel files, a prefix or a folder, see :func:`nnunet_reca.explain.case.image_files`.
-        model: folder of the trained model.
-        output: folder to write.
-        fold: number or ``all``, default the first.
-        checkpoint: file name.
-        voxel: index in the image's array, Z Y X, or Y X in 2D images; default the centre of the largest object.
-        label: name or number of the object to look at, where no voxel is given.
-        reference: reference segmentation.
-        previous_stage: prediction of a cascade's previous stage.
-        heads: average or maximum over the heads, in the figures and maps.
-        channel: of the image, in the figures.
-        device: where to predict, default CUDA if there is any.
-        mirroring: predict mirrored images as well.
-        step_size: of the sliding window, in patches.
-        overwrite: replace an earlier report in ``output``.
-    """
-
-    image: Sequence[str | Path]
-    model: Path
-    output: Path
-    fold: str | None = None
-    checkpoint: str = "checkpoint_final.pth"
-    voxel: Sequence[int] | None = None
-    label: str | None = None
-    reference: Path | None = None
-    previous_stage: Path | None = None
-    heads: Heads = "mean"
-    channel: int = 0
-    device: str | None = None
-    mirroring: bool = True
-    step_size: float = 0.5
-    overwrite: bool = False
-
-
-@dataclass(frozen=True)
-class Findings:
-    """All that is found out about a case before anything is written.
-
-    Attributes:
-        voxel: the chosen voxel, in the image's array.
-        patch: the network's input around it.
-        views: attention, layer by layer.
-        full: prediction, (Z, Y, X).
-        without: prediction with every carry cut, None in a self-attention twin.
-        cuts: one per chain and, of several, one of all.
-        facts: case, model, voxel and the like, for the tables.
-    """
-
-    voxel: Index
-    patch: Patch
-    views: Sequence[View]
-    full: np.ndarray
-    without: np.ndarray | None
-    cuts: Sequence[Cut]
-    facts: dict[str, Any]
-
-
 def explain(request: Request, say: Callable[[str], None] = lambda line: None) -> Findings:
     """Write the report of a case.
 
@@ -111,8 +49,6 @@ def explain(request: Request, say: Callable[[str], None] = lambda line: None) ->
     Raises:
         ValueError: if anything does not fit; nothing is written then.
     """
-    from nnunet_reca.explain import pictures
-
     _check_output(request)
     model = load_model(
         request.model,
@@ -131,11 +67,11 @@ def explain(request: Request, say: Callable[[str], None] = lambda line: None) ->
     for old in (file for pattern in FILES for file in request.output.glob(pattern)):
         old.unlink()
     say(f"writing {request.output}")
-    maps = _write_maps(request, case, findings)
+    planes = planes_of(case.properties, _shown_axes(case, findings.patch))
+    columns = _write_maps(request, case, findings, planes)
     rows = [view_row(view, _token_size(case, findings.patch, view)) for view in findings.views]
     write_tables(request.output, findings.facts, rows, findings.cuts)
-    planes = planes_of(case.properties, _shown_axes(case, findings.patch))
-    pictures.draw(request, model, case, findings, maps, planes)
+    draw(request, model, case, findings, columns)
     return findings
 
 
@@ -185,23 +121,34 @@ def _cuts(model: TrainedModel) -> Iterator[tuple[str, Sequence[Chain]]]:
         yield "all", model.chains
 
 
-def _write_maps(request: Request, case: Case, findings: Findings) -> list[dict[str, np.ndarray]]:
-    """Write the attention maps and the prediction; returns the maps of each view on the image."""
-    found = []
+def _write_maps(request: Request, case: Case, findings: Findings, planes: Sequence[Plane]) -> dict[Plane, list[Column]]:
+    """Write the attention maps and the prediction; returns the maps of each layer in the planes through the voxel."""
+    columns: dict[Plane, list[Column]] = {plane: [] for plane in planes}
     for view in findings.views:
         stem = f"attention_{view.chain.name.replace(' ', '_')}_layer_{view.layer + 1}"
-        maps = {}
-        for name, attention in (("carry_on", view.carried), ("carry_off", view.alone)):
-            if attention is not None:
-                maps[name] = to_image(over_heads(attention, request.heads).numpy(), case.grid, findings.patch)
-                write_nifti(maps[name], request.output / f"{stem}_{name}.nii.gz", case.properties)
         token = torch.zeros_like(view.alone.visible)
         token[view.token] = True
-        for name, where in (("visible", view.alone.visible), ("token", token)):
-            maps[name] = to_image(where.numpy().astype(np.float32), case.grid, findings.patch) > 0
-        found.append(maps)
+        slices = []
+        for name, attention in (("carry_on", view.carried), ("carry_off", view.alone)):
+            weights = None if attention is None else over_heads(attention, request.heads)
+            slices.append(_slices(weights, case, findings, planes, request.output / f"{stem}_{name}.nii.gz"))
+        slices += [_slices(where.float(), case, findings, planes) for where in (view.alone.visible, token)]
+        for plane, *parts in zip(planes, *slices, strict=True):
+            columns[plane].append(make_column(view, *parts))
     write_nifti(findings.full, request.output / "prediction.nii.gz", case.properties)
-    return found
+    return columns
+
+
+def _slices(
+    token_map: torch.Tensor | None, case: Case, findings: Findings, planes: Sequence[Plane], file: Path | None = None
+) -> list[Any]:
+    """A token map in each plane through the voxel; the whole image is written to a file and not kept."""
+    if token_map is None:
+        return [None] * len(planes)
+    on_image = to_image(token_map.numpy(), case.grid, findings.patch)
+    if file is not None:
+        write_nifti(on_image, file, case.properties)
+    return [plane.take(on_image, findings.voxel[plane.axis]).copy() for plane in planes]
 
 
 def over_heads(attention: Attention, heads: Heads) -> torch.Tensor:
