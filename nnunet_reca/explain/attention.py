@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from nnunet_reca.blocks import SwinBlock
+from nnunet_reca.blocks import SwinBlock, VitEncoder
 from nnunet_reca.blocks.vit import VitBlock
 from nnunet_reca.explain.chains import Chain, cut
 from nnunet_reca.ops import (
@@ -183,7 +183,7 @@ def look(network: nn.Module, chains: Sequence[Chain], patch: Tensor, voxel: Sequ
         (x,) = inputs[chain.module]
         x = x.to(torch.promote_types(x.dtype, torch.float32))
         grid = x.shape[1:-1]
-        if x.ndim == 3 and patch.ndim > 3:  # tokens in a row: the map at the network's total stride
+        if isinstance(chain.module, VitEncoder):  # tokens in a row: the map at the network's total stride
             total_stride: tuple[int, ...] = network.total_stride  # type: ignore[assignment]
             grid = torch.Size(s // t for s, t in zip(patch.shape[2:], total_stride, strict=True))
         token = tuple(v * g // s for v, g, s in zip(voxel, grid, patch.shape[2:], strict=True))

@@ -81,6 +81,8 @@ def load_model(
                 f"expected {folder} to be the folder of a trained model, it has no {name}; "
                 "give nnUNet_results/DATASET/TRAINER__PLANS__CONFIGURATION"
             )
+    if not 0 < step_size <= 1:
+        raise ValueError(f"expected a step size above 0 and up to 1, in patches, got {step_size}; nnU-Net's is 0.5")
     fold = _fold(folder, fold, checkpoint)
     register()
     try:

@@ -198,6 +198,7 @@ def small(tmp_path_factory):
         (["--channel", 1], "expected a channel from 0 to 0, got 1"),
         (["-prev_stage_prediction", "x.nii.gz"], "the model is no cascade"),
         (["-gt", "missing.nii.gz"], "missing.nii.gz cannot be read"),
+        (["-step_size", 0], "expected a step size above 0 and up to 1"),
         (["-device", "nonsense"], "expected a device that works here, got 'nonsense'"),
     ],
 )
