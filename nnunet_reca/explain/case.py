@@ -60,22 +60,31 @@ def image_files(given: Sequence[str | Path], ending: str) -> list[Path]:
             raise ValueError(f"expected image files, got {missing}, which do not exist")
         return paths
     (path,) = paths
-    channel = re.compile(rf"(.+)_(\d{{4}}){re.escape(ending)}")
-    folder = path if path.is_dir() else path.parent
-    named = {f: m for f in sorted(folder.glob(f"*{ending}")) if (m := channel.fullmatch(f.name))}
+    own = _channels(path.parent, ending)
+    case = next((name for name, files in own.items() if path in files), path.name)
+    inside = _channels(path, ending) if path.is_dir() else {}
+    if len(inside) == 1:
+        return next(iter(inside.values()))
+    if case in own and not inside:
+        return own[case]
     if path.is_dir():
-        cases = sorted({match[1] for match in named.values()})
-        if len(cases) != 1:
-            raise ValueError(
-                f"expected one case CASE_0000{ending} in {path}, got {len(cases)} {cases[:5]}; give a file or a prefix"
-            )
-        return list(named)
-    own = channel.fullmatch(path.name)
-    case = own[1] if own else path.name
-    found = [f for f, match in named.items() if match[1] == case]
-    if missing and not found:
+        raise ValueError(
+            f"expected one case CASE_0000{ending} in {path}, got {len(inside)} {list(inside)[:5]}; "
+            "give a file or a prefix"
+        )
+    if missing:
         raise ValueError(f"expected {path} to be an image, a prefix of CASE_0000{ending}, or a folder with one case")
-    return found if found and (own or missing) else paths
+    return paths
+
+
+def _channels(folder: Path, ending: str) -> dict[str, list[Path]]:
+    """Cases of a folder: their names, and their files, channel by channel."""
+    named = re.compile(rf"(.+)_(\d{{4}}){re.escape(ending)}")
+    cases: dict[str, list[Path]] = {}
+    for file in sorted(folder.glob(f"*{ending}")):
+        if match := named.fullmatch(file.name):
+            cases.setdefault(match[1], []).append(file)
+    return cases
 
 
 def read_case(model: TrainedModel, files: Sequence[Path], previous: Path | None = None) -> Case:

@@ -94,12 +94,13 @@ def draw_attention(file: Path, scene: Scene, columns: Sequence[Column]) -> None:
     for number, (column, below) in enumerate(zip(columns, axes.T[1:], strict=True)):
         _attention_panels(figure, below, column, scene)
         for row in shown:
-            below[row].set_xlim(zoom[0], zoom[0] + zoom[2])
-            below[row].set_ylim(zoom[1] + zoom[3], zoom[1])
             below[row].tick_params(labelleft=number == 0)
     for row in shown:
         for axis in axes[row]:
-            axis.tick_params(labelsize=6, length=2, pad=1, labelbottom=row == shown[-1])
+            if axis is not axes[0, 0]:  # which shows the whole image
+                axis.set_xlim(zoom[0], zoom[0] + zoom[2])
+                axis.set_ylim(zoom[1] + zoom[3], zoom[1])
+            axis.tick_params(labelsize=6, length=2, pad=1, labelbottom=row == shown[-1] or axis is axes[0, 0])
     axes[shown[-1], 0].set_xlabel("mm", fontsize=7, labelpad=1)
     for row, name in zip(shown, ("carry on", "carry off", "on − off") if recurrent else ("attention",), strict=True):
         axes[row, 0].set_ylabel(f"{name}\nmm", fontsize=8)
@@ -176,7 +177,7 @@ def _attention_panel(
 
 
 def _colour_bar(figure: Figure, axis: Axes, shown: ScalarMappable, label: str) -> None:
-    bar = figure.colorbar(shown, cax=axis, orientation="horizontal", ticks=MaxNLocator(4))
+    bar = figure.colorbar(shown, cax=axis, orientation="horizontal", ticks=MaxNLocator(4, steps=[1, 2, 5, 10]))
     bar.outline.set_linewidth(0.4)
     axis.set_xlabel(label, fontsize=6)
     axis.tick_params(labelsize=6, length=2, pad=1)
@@ -246,7 +247,7 @@ def draw_cuts(file: Path, title: str, cuts: Sequence[Cut]) -> None:
     axes[-1].set_xlabel("where the carry is cut", fontsize=8)
     handles, names = axes[0].get_legend_handles_labels()
     figure.legend(handles, names, fontsize=7, frameon=False, loc="outside right upper")
-    figure.suptitle(title, fontsize=8)
+    axes[0].set_title(title, fontsize=7)
     figure.savefig(file)
 
 

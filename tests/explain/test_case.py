@@ -41,6 +41,11 @@ def test_a_folder_names_its_only_case(images):
     assert [f.name for f in image_files([images], ".nii.gz")] == ["b_0000.nii.gz", "b_0001.nii.gz"]
 
 
+def test_an_output_folder_named_like_the_case_does_not_hide_it(images):
+    (images / "a").mkdir()
+    assert [f.name for f in image_files([images / "a"], ".nii.gz")] == ["a_0000.nii.gz", "a_0001.nii.gz"]
+
+
 @pytest.mark.parametrize("given", [["c"], ["c_0000.nii.gz"], ["a_0000.nii.gz", "c_0001.nii.gz"]])
 def test_files_that_do_not_exist_are_named(images, given):
     with pytest.raises(ValueError, match=r"c(_000\d.nii.gz)?"):
