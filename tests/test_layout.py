@@ -7,7 +7,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "nnunet_reca"
 STAIRCASE = ["ops", "blocks", "architectures", "plans", "trainers"]
-ABOVE = {"weights", "report", "cli"}
+ABOVE = {"weights", "report", "explain", "cli"}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -39,6 +39,12 @@ def test_nobody_below_imports_the_weights():
     for file in FILES:
         if file.relative_to(PACKAGE).parts[0] not in ABOVE:
             assert not any(name.startswith("nnunet_reca.weights") for name in imports(file)), file
+
+
+def test_only_the_command_imports_the_explanations():
+    for file in FILES:
+        if file.relative_to(PACKAGE).parts[0] not in {"explain", "cli"}:
+            assert not any(name.startswith("nnunet_reca.explain") for name in imports(file)), file
 
 
 def test_trainer_files_stay_thin():

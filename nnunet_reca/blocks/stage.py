@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from nnunet_reca.blocks.checkpoint import Checkpointing
 from nnunet_reca.blocks.swin_block import SwinBlock
-from nnunet_reca.ops import realign_windows, shift_map
+from nnunet_reca.ops import attends_in_pieces, realign_windows, shift_map
 from nnunet_reca.ops.relative_position import IndexScheme
 
 CarryAlignment = Literal["window", "spatial"]
@@ -72,16 +72,17 @@ class SwinStage(Checkpointing):
             if not self.recurrent:
                 q_hat = None
             elif q_hat is not None and last is not None and self.carry_alignment == "spatial":
-                q_hat = _realign(q_hat, last, block, x.shape[1:-1])
+                q_hat = _realign(q_hat, last, block, x)
             x, q_hat = self.run(block, x, q_hat)
             last = block
         return x
 
 
-def _realign(q_hat: Tensor, last: SwinBlock, block: SwinBlock, spatial: Sequence[int]) -> Tensor:
-    """Carry of ``last`` in the windows of ``block``, every query staying with its token."""
+def _realign(q_hat: Tensor, last: SwinBlock, block: SwinBlock, x: Tensor) -> Tensor:
+    """Carry of ``last`` in the windows of ``block``, every query staying with its token of the map ``x``."""
+    spatial = x.shape[1:-1]
     (window, old_shift), (_, new_shift) = last.fitted(spatial), block.fitted(spatial)
-    if q_hat.ndim == len(spatial) + 2:  # a map
+    if attends_in_pieces(x):  # the carry is a map
         return shift_map(q_hat, [new - old for new, old in zip(new_shift, old_shift, strict=True)])
     padded = [s + -s % w for s, w in zip(spatial, window, strict=True)]
     return realign_windows(q_hat, window, padded, old_shift, new_shift)

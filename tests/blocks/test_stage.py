@@ -86,7 +86,7 @@ def own_queries(stage, x):
         single.blocks[0] = block
         maps.append(carried(single, x))
         if i and stage.carry_alignment == "spatial":
-            q_hat = _realign(q_hat, stage.blocks[i - 1], block, x.shape[1:-1])
+            q_hat = _realign(q_hat, stage.blocks[i - 1], block, x)
         x, q_hat = block(x, q_hat)
     return maps
 
@@ -99,6 +99,18 @@ def test_spatial_alignment_keeps_each_query_with_its_token(window, spatial):
     torch.testing.assert_close(carried(aligned, x), sum(own_queries(aligned, x)))
     by_window = SwinStage(12, 3, 3, window).double()
     assert not torch.allclose(carried(by_window, x), sum(own_queries(by_window, x)))
+
+
+@pytest.mark.parametrize(("window", "spatial"), [((3, 5), (7, 11)), ((2, 3, 5), (4, 3, 10))])
+@pytest.mark.parametrize("alignment", ["window", "spatial"])
+def test_attention_in_pieces_and_in_windows_carry_alike(window, spatial, alignment, monkeypatch):
+    torch.manual_seed(0)
+    stage = SwinStage(12, 3, 3, window, carry_alignment=alignment).double()
+    x = torch.randn(2, *spatial, 12, dtype=torch.float64)
+    in_pieces = stage(x)
+    for module in ("stage", "swin_block"):
+        monkeypatch.setattr(f"nnunet_reca.blocks.{module}.attends_in_pieces", lambda x: False)
+    torch.testing.assert_close(stage(x), in_pieces)
 
 
 def test_with_spatial_alignment_a_shift_of_the_input_by_whole_windows_shifts_the_carry_with_it():

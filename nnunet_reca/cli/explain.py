@@ -1,0 +1,85 @@
+"""``nnUNetv2_reca_explain``: where a trained network looks, and what its carry is worth there."""
+
+import argparse
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+#: optional packages that the report needs
+NEEDED = ("matplotlib", "scipy", "SimpleITK")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Write the report.
+
+    Returns:
+        0, or 1 with one line on stderr if nothing was written.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        missing = [name for name in NEEDED if find_spec(name) is None]
+        if missing:
+            raise ValueError(f"expected {', '.join(missing)} to be installed; pip install 'nnunet-reca[report]'")
+        _explain(options)
+    except (ValueError, OSError) as error:
+        sys.stderr.write(f"nnUNetv2_reca_explain: {error}\n")
+        return 1
+    return 0
+
+
+def _explain(options: argparse.Namespace) -> None:
+    from nnunet_reca.explain.findings import Request
+    from nnunet_reca.explain.run import explain
+
+    given = vars(options) | {name: Path(value) for name in ("model", "output") if (value := getattr(options, name))}
+    for name in ("reference", "previous_stage"):
+        given[name] = Path(given[name]) if given[name] else None
+    findings = explain(Request(**given), _say)
+    if not findings.cuts:
+        _say("a self-attention network: it has no carry, so that the report shows its attention only")
+    for cut in findings.cuts:
+        scores = ", ".join(f"{name} {'-' if d is None else f'{1 - d:.4f}'}" for name, d in cut.to_full.items())
+        _say(f"carry cut in {cut.name}: 1 - Dice to the whole model's prediction: {scores}")
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="nnUNetv2_reca_explain",
+        description="Shows where a trained RecA network looks: the attention of each encoder stage at one voxel, on "
+        "the image, with the carry on and switched off, and how the prediction changes when the carry is cut. Writes "
+        "PNG figures, NIfTI maps and tables (JSON, CSV, Markdown). Works on any trained model of nnunet_reca; of a "
+        "self-attention twin it shows the attention.",
+    )
+    add = parser.add_argument
+    add("-i", dest="image", nargs="+", required=True, help="image: its channel files, a prefix CASE, or a folder")
+    add("-m", dest="model", required=True, help="nnUNet_results/DATASET/TRAINER__PLANS__CONFIGURATION")
+    add("-o", dest="output", required=True, help="folder to write")
+    add("-f", dest="fold", help="fold, a number or all (default: the first)")
+    add("-chk", dest="checkpoint", default="checkpoint_final.pth", help="checkpoint (default: checkpoint_final.pth)")
+    add(
+        "--voxel",
+        nargs="+",
+        type=int,
+        metavar="INDEX",
+        help="Z Y X, index in the image's array as SimpleITK.GetArrayFromImage gives it, from 0; Y X in 2D images "
+        "(default: the voxel of the largest predicted object that is nearest to its centre)",
+    )
+    add("--label", help="look at the largest object of this label, name or number (default: of any)")
+    add("-gt", dest="reference", help="reference segmentation, for the Dice of each prediction to it")
+    add("-prev_stage_prediction", dest="previous_stage", help="previous stage's segmentation, for a cascade")
+    add("--heads", choices=("mean", "max"), default="mean", help="over the heads, in maps and figures (default: mean)")
+    add("--channel", type=int, default=0, help="channel of the image in the figures (default: 0)")
+    add("-device", dest="device", help="cuda, cpu or mps (default: cuda if there is any)")
+    add("-step_size", dest="step_size", type=float, default=0.5, help="of the sliding window (default: 0.5)")
+    add("--disable_tta", dest="mirroring", action="store_false", help="predict without mirrored images: faster")
+    add("--overwrite", action="store_true", help="replace an earlier report in the folder")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,237 @@
+"""What a token attends to: attention weights computed anew, by the readable path, from what the layers are given.
+
+The networks store no attention. Hooks note the input and the carry that a layer gets; from these its weights
+softmax(scale * q_hat k^T + bias) follow by the functions of ``ops``, padding, shift and mask included.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from nnunet_reca.blocks import SwinBlock, VitEncoder
+from nnunet_reca.blocks.vit import VitBlock
+from nnunet_reca.explain.chains import Chain, cut
+from nnunet_reca.ops import (
+    attention_bias,
+    carry_query,
+    crop_map,
+    pad_to_multiple,
+    partition_windows,
+    shift_map,
+    shifted_window_mask,
+    split_heads,
+)
+
+Index = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Attention:
+    """Attention of one token.
+
+    Attributes:
+        weights: over the tokens of the map, (heads, *map); with the weight on padding, each head's sum is 1.
+        visible: True where the token may attend to, (*map).
+    """
+
+    weights: Tensor
+    visible: Tensor
+
+    @property
+    def mean(self) -> Tensor:
+        """Average over the heads, (*map)."""
+        return self.weights.mean(0)
+
+    @property
+    def on_padding(self) -> float:
+        """Weight on padded tokens, averaged over the heads."""
+        return max(0.0, 1 - self.mean.sum().item())
+
+    @property
+    def effective_tokens(self) -> float:
+        """Tokens over which the mean attention spreads: exp of its entropy, all visible ones where it is uniform."""
+        p = self.mean.flatten() / self.mean.sum()
+        return torch.special.entr(p).sum().exp().item()
+
+
+@dataclass(frozen=True)
+class View:
+    """Attention of a layer, with the carry and without it.
+
+    Attributes:
+        chain: the chain of the layer.
+        layer: its number in the chain, from 0.
+        token: the token that attends, on the layer's map.
+        window: window and shift in use, None where all tokens see each other.
+        alone: attention with the chain's carry switched off.
+        carried: attention with the carry, None in a self-attention twin.
+    """
+
+    chain: Chain
+    layer: int
+    token: Index
+    window: tuple[Index, Index] | None
+    alone: Attention
+    carried: Attention | None
+
+    @property
+    def shown(self) -> Attention:
+        """The attention that the network computes."""
+        return self.carried or self.alone
+
+    @property
+    def moved(self) -> float | None:
+        """Share of the mean attention that the carry moves to other tokens, 0 to 1 (total variation distance)."""
+        if self.carried is None:
+            return None
+        padding = abs(self.carried.on_padding - self.alone.on_padding)
+        return 0.5 * ((self.carried.mean - self.alone.mean).abs().sum().item() + padding)
+
+
+def attention_weights(q: Tensor, k: Tensor, bias: Tensor | None = None) -> Tensor:
+    """softmax(q k^T / sqrt(head_dim) + bias): (..., N, head_dim), (..., M, head_dim) -> (..., N, M)."""
+    logits = q @ k.mT * k.shape[-1] ** -0.5
+    return (logits if bias is None else logits + bias).softmax(-1)
+
+
+def window_weights(
+    block: SwinBlock, x: Tensor, q_hat: Tensor | None, *, only: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """Attention weights and values of a Swin block, as its padded and shifted windows have them.
+
+    Args:
+        block: the block.
+        x: its input, (B, *spatial, dim).
+        q_hat: the carry it gets, in windows or as a map (see :class:`SwinBlock`), or None.
+        only: number of a window, to compute no other; default all.
+
+    Returns:
+        Weights, (B * windows, heads, N, N), and values, (B * windows, heads, N, head_dim).
+    """
+    attn, (window, shift) = block.attn, block.fitted(x.shape[1:-1])
+    framed = shift_map(pad_to_multiple(block.norm1(x), window), shift)
+    mask = shifted_window_mask(framed.shape[1:-1], window, shift, device=x.device)
+    tokens = partition_windows(framed, window)
+    if q_hat is not None and q_hat.shape == framed.shape:  # a map
+        (q_hat,) = split_heads(partition_windows(q_hat, window), attn.num_heads)
+    if only is not None:
+        one = slice(only, only + 1)
+        tokens, mask = tokens[one], None if mask is None else mask[one]
+        q_hat = None if q_hat is None else q_hat[one]
+    q, k, v = split_heads(attn.qkv(tokens), attn.num_heads, parts=3)
+    bias = attention_bias(attn.relative_position_bias(window), mask, q.shape[0])
+    return attention_weights(carry_query(q, q_hat), k, bias), v
+
+
+def sequential_weights(block: VitBlock, x: Tensor, q_hat: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Attention weights, (B, heads, N, N), and values, (B, heads, N, head_dim), of a Vision Transformer's layer."""
+    q, k, v = split_heads(block.attn.qkv(block.norm1(x)), block.attn.num_heads, parts=3)
+    return attention_weights(carry_query(q, q_hat), k), v
+
+
+def window_attention(block: SwinBlock, x: Tensor, q_hat: Tensor | None, token: Index) -> Attention:
+    """What one token of a map (1, *spatial, dim) attends to in a Swin block."""
+    spatial = x.shape[1:-1]
+    window, shift = block.fitted(spatial)
+    padded = [s + -s % w for s, w in zip(spatial, window, strict=True)]
+    framed = [(t - d) % p for t, d, p in zip(token, shift, padded, strict=True)]
+    cell = [f // w for f, w in zip(framed, window, strict=True)]
+    number = _rank(cell, [p // w for p, w in zip(padded, window, strict=True)])
+    place = _rank([f % w for f, w in zip(framed, window, strict=True)], window)
+    row = window_weights(block, x, q_hat, only=number)[0][0, :, place]
+    mask = shifted_window_mask(padded, window, shift, device=x.device)
+    visible = row.new_ones(1, row.shape[-1]) if mask is None else mask[number, place].to(row).unsqueeze(0)
+    on_frame = row.new_zeros(row.shape[0] + 1, *padded)
+    box = (slice(None), *(slice(c * w, (c + 1) * w) for c, w in zip(cell, window, strict=True)))
+    on_frame[box] = torch.cat([row, visible]).unflatten(-1, tuple(window))
+    on_map = crop_map(shift_map(on_frame.unsqueeze(-1), [-d for d in shift]), spatial).squeeze(-1).cpu()
+    return Attention(on_map[:-1], on_map[-1] > 0)
+
+
+def sequential_attention(
+    block: VitBlock, x: Tensor, q_hat: Tensor | None, token: Index, grid: Sequence[int]
+) -> Attention:
+    """What one token attends to in a Vision Transformer's layer; the tokens of ``grid`` are (1, N, dim)."""
+    weights, _ = sequential_weights(block, x, q_hat)
+    row = weights[0, :, _rank(token, grid)]
+    weights = row.unflatten(-1, tuple(grid)).cpu()
+    return Attention(weights, torch.ones_like(weights[0], dtype=torch.bool))
+
+
+@torch.no_grad()
+def look(network: nn.Module, chains: Sequence[Chain], patch: Tensor, voxel: Sequence[int]) -> list[View]:
+    """What the tokens that hold a voxel attend to, chain by chain, with the chain's carry on and switched off.
+
+    A chain without its carry gets the input that it has in the whole network.
+
+    Args:
+        network: the network, in evaluation mode.
+        chains: its carry chains.
+        patch: the network's input, (1, C, *S).
+        voxel: index in S.
+
+    Returns:
+        A view for every shown layer, in the network's order.
+    """
+    with recorded([chain.module for chain in chains]) as inputs:
+        network(patch)
+    views = []
+    for chain in chains:
+        (x,) = inputs[chain.module]
+        x = x.to(torch.promote_types(x.dtype, torch.float32))
+        grid = x.shape[1:-1]
+        if isinstance(chain.module, VitEncoder):  # tokens in a row: the map at the network's total stride
+            total_stride: tuple[int, ...] = network.total_stride  # type: ignore[assignment]
+            grid = torch.Size(s // t for s, t in zip(patch.shape[2:], total_stride, strict=True))
+        token = tuple(v * g // s for v, g, s in zip(voxel, grid, patch.shape[2:], strict=True))
+        views += _chain_views(chain, x, token, grid)
+    return views
+
+
+def _chain_views(chain: Chain, x: Tensor, token: Index, grid: Sequence[int]) -> list[View]:
+    """Views of a chain whose input is ``x``."""
+    blocks = [chain.module.blocks[layer] for layer in chain.shown_layers]
+    with cut([chain]), recorded(blocks) as alone:
+        chain.module(x)
+    carried: dict[nn.Module, tuple[Tensor, ...]] = {}
+    if chain.module.recurrent:
+        with recorded(blocks) as carried:
+            chain.module(x)
+    views = []
+    for layer, block in zip(chain.shown_layers, blocks, strict=True):
+        window = block.fitted(grid) if isinstance(block, SwinBlock) else None
+        seen = [_attention(block, inputs[block], token, grid) for inputs in (alone, carried) if inputs]
+        views.append(View(chain, layer, token, window, seen[0], seen[1] if carried else None))
+    return views
+
+
+def _attention(block: nn.Module, given: tuple[Tensor, ...], token: Index, grid: Sequence[int]) -> Attention:
+    x, q_hat = given
+    if isinstance(block, SwinBlock):
+        return window_attention(block, x, q_hat, token)
+    if not isinstance(block, VitBlock):
+        raise TypeError(f"expected a SwinBlock or a VitBlock, got {type(block).__name__}")
+    return sequential_attention(block, x, q_hat, token, grid)
+
+
+@contextmanager
+def recorded(modules: Sequence[nn.Module]) -> Iterator[dict[nn.Module, tuple[Tensor, ...]]]:
+    """Notes what each module is called with, the last call counts; the hooks are gone afterwards."""
+    inputs: dict[nn.Module, tuple[Tensor, ...]] = {}
+    hooks = [m.register_forward_pre_hook(lambda module, given: inputs.__setitem__(module, given)) for m in modules]
+    try:
+        yield inputs
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _rank(index: Sequence[int], shape: Sequence[int]) -> int:
+    """Row-major rank of an index."""
+    rank = 0
+    for i, n in zip(index, shape, strict=True):
+        rank = rank * n + i
+    return rank

@@ -1,0 +1,66 @@
+"""The carry chains of a network: its encoder's stages of attention layers; and how to cut them for a while."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from torch import nn
+
+from nnunet_reca.blocks import SwinStage, VitEncoder
+
+#: Layers of a long chain whose attention is shown, evenly spread up to its last.
+MOST_LAYERS = 4
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Attention layers that hand q_hat on, one to the next; in a self-attention twin the same layers without a carry.
+
+    Attributes:
+        name: short name, such as ``stage 1``, counted from the finest; ``transformer`` for a Vision Transformer.
+        module: the layers; its attribute ``recurrent`` switches the carry.
+    """
+
+    name: str
+    module: SwinStage | VitEncoder
+
+    @property
+    def depth(self) -> int:
+        """Number of layers."""
+        return len(self.module.blocks)
+
+    @property
+    def shown_layers(self) -> list[int]:
+        """Layers whose attention is shown: the last of a Swin stage, up to four of a Vision Transformer."""
+        parts = 1 if isinstance(self.module, SwinStage) else min(MOST_LAYERS, self.depth)
+        return [-(-self.depth * (i + 1) // parts) - 1 for i in range(parts)]
+
+
+def carry_chains(network: nn.Module) -> list[Chain]:
+    """The chains of a network's encoder, the finest first; decoders have self-attention in every network.
+
+    Raises:
+        ValueError: if there are none, because the network is not of this package.
+    """
+    encoder = getattr(network, "encoder", None)
+    found = [m for m in encoder.modules() if isinstance(m, SwinStage | VitEncoder)] if encoder is not None else []
+    if not found:
+        raise ValueError(
+            f"expected a network of nnunet_reca, got {type(network).__name__}, without stages of attention layers; "
+            "choose the folder of a model that was trained with a trainer of nnunet_reca"
+        )
+    stages = iter(range(1, len(found) + 1))
+    return [Chain(f"stage {next(stages)}" if isinstance(m, SwinStage) else "transformer", m) for m in found]
+
+
+@contextmanager
+def cut(chains: Sequence[Chain]) -> Iterator[None]:
+    """Switch the carry of these chains off: the same weights as self-attention; afterwards all is as before."""
+    before = [chain.module.recurrent for chain in chains]
+    try:
+        for chain in chains:
+            chain.module.recurrent = False
+        yield
+    finally:
+        for chain, recurrent in zip(chains, before, strict=True):
+            chain.module.recurrent = recurrent

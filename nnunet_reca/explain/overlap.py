@@ -1,0 +1,59 @@
+"""How much predictions agree: Dice per object, for every cut of the carry."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+Regions = Mapping[str, Sequence[int]]
+Scores = dict[str, float | None]
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What becomes of the prediction when chains lose their carry.
+
+    Attributes:
+        name: the chains.
+        to_full: Dice to the prediction of the whole model, per object; None where neither has the object.
+        to_reference: Dice to the reference segmentation, None without one.
+        gain: ``to_reference`` less the Dice of the whole model's prediction to the reference.
+    """
+
+    name: str
+    to_full: Scores
+    to_reference: Scores | None = None
+    gain: Scores | None = None
+
+
+def dice(first: np.ndarray, second: np.ndarray) -> float | None:
+    """2 |A and B| / (|A| + |B|) of two masks, None where both are empty."""
+    total = int(first.sum()) + int(second.sum())
+    return 2 * int((first & second).sum()) / total if total else None
+
+
+def dice_per_region(first: np.ndarray, second: np.ndarray, regions: Regions) -> Scores:
+    """Dice of two label maps, for every object."""
+    return {name: dice(np.isin(first, labels), np.isin(second, labels)) for name, labels in regions.items()}
+
+
+def compare_cut(
+    name: str, labels: np.ndarray, full: np.ndarray, reference: np.ndarray | None, regions: Regions, ignored: int | None
+) -> Cut:
+    """Compare the prediction with a cut to that of the whole model, and both to the reference.
+
+    Args:
+        name: of the cut.
+        labels: prediction with the cut.
+        full: prediction of the whole model.
+        reference: reference segmentation, or None.
+        regions: labels of each object.
+        ignored: label of the reference whose voxels do not count.
+    """
+    to_full = dice_per_region(labels, full, regions)
+    if reference is None:
+        return Cut(name, to_full)
+    counts = reference != ignored if ignored is not None else np.ones_like(reference, dtype=bool)
+    to_reference, before = (dice_per_region(x[counts], reference[counts], regions) for x in (labels, full))
+    gain = {n: None if a is None or (b := before[n]) is None else a - b for n, a in to_reference.items()}
+    return Cut(name, to_full, to_reference, gain)

@@ -1,0 +1,210 @@
+"""The whole report of a case: attention maps, cuts, figures and tables in one folder."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nnunet_reca.explain.attention import Attention, View, look
+from nnunet_reca.explain.case import (
+    Case,
+    centre_of_largest_object,
+    image_files,
+    predict,
+    read_case,
+    read_segmentation,
+)
+from nnunet_reca.explain.chains import Chain, cut
+from nnunet_reca.explain.figures import Column
+from nnunet_reca.explain.findings import Findings, Heads, Request
+from nnunet_reca.explain.grid import Index, Patch, to_image
+from nnunet_reca.explain.model import TrainedModel, load_model
+from nnunet_reca.explain.nifti import write_nifti
+from nnunet_reca.explain.overlap import compare_cut
+from nnunet_reca.explain.pictures import draw, make_column
+from nnunet_reca.explain.planes import Plane, planes_of
+from nnunet_reca.explain.report import view_row, write_tables
+
+#: what an earlier report leaves in its folder
+FILES = (
+    "attention_*.nii.gz",
+    "attention_*.png",
+    "prediction.nii.gz",
+    "cuts.csv",
+    "cuts.png",
+    "explain.json",
+    "explain.md",
+)
+
+
+def explain(request: Request, say: Callable[[str], None] = lambda line: None) -> Findings:
+    """Write the report of a case.
+
+    Args:
+        request: what to explain.
+        say: takes a line about what is being done.
+
+    Raises:
+        ValueError: if anything does not fit; nothing is written then.
+    """
+    _check_output(request)
+    model = load_model(
+        request.model,
+        fold=request.fold,
+        checkpoint=request.checkpoint,
+        device=_device(request.device),
+        mirroring=request.mirroring,
+        step_size=request.step_size,
+    )
+    files = image_files(request.image, model.predictor.dataset_json["file_ending"])
+    case = read_case(model, files, request.previous_stage)
+    if not 0 <= request.channel < len(case.image):
+        raise ValueError(f"expected a channel from 0 to {len(case.image) - 1}, got {request.channel}")
+    findings = _find_out(request, model, case, say)
+    request.output.mkdir(parents=True, exist_ok=True)
+    for old in (file for pattern in FILES for file in request.output.glob(pattern)):
+        old.unlink()
+    say(f"writing {request.output}")
+    planes = planes_of(case.properties, _shown_axes(case, findings.patch))
+    columns = _write_maps(request, case, findings, planes)
+    rows = [view_row(view, _token_size(case, findings.patch, view)) for view in findings.views]
+    write_tables(request.output, findings.facts, rows, findings.cuts)
+    draw(request, model, case, findings, columns)
+    return findings
+
+
+def _find_out(request: Request, model: TrainedModel, case: Case, say: Callable[[str], None]) -> Findings:
+    shape = case.image.shape[1:]
+    wanted = _labels(model, request.label)
+    reference = None if request.reference is None else read_segmentation(model, request.reference, shape)
+    voxel = None if request.voxel is None else _three(request.voxel, shape)
+    if voxel is not None:
+        case.grid.to_preprocessed(voxel)  # a voxel outside is told before the prediction
+    say("predicting with the whole model")
+    full = predict(model, case)
+    if voxel is None:
+        voxel, _ = centre_of_largest_object(full, wanted)
+    place = case.grid.to_preprocessed(voxel)
+    patch = Patch.around(place, case.data.shape[1:], model.predictor.configuration_manager.patch_size)
+    inside = torch.from_numpy(patch.cut(case.data))[None].to(model.predictor.device, torch.float32)
+    say(f"looking from voxel {voxel}")
+    views = look(model.network, model.chains, inside, patch.index(place))
+    cuts, without = [], None
+    for name, chains in _cuts(model):
+        say(f"predicting with the carry cut: {name}")
+        with cut(chains):
+            without = predict(model, case)
+        ignored = model.predictor.label_manager.ignore_label
+        cuts.append(compare_cut(name, without, full, reference, model.regions, ignored))
+    facts = {
+        "case": case.name,
+        "model": request.model.resolve().name,
+        "fold": model.fold,
+        "checkpoint": request.checkpoint,
+        "voxel": list(voxel),
+        "predicted_label": int(full[voxel]),
+        "attention_maps": f"{request.heads} over the heads",
+        "recurrent": model.recurrent,
+    }
+    return Findings(voxel, patch, views, full, without, cuts, facts)
+
+
+def _cuts(model: TrainedModel) -> Iterator[tuple[str, Sequence[Chain]]]:
+    """Each chain alone, then all of them; nothing in a self-attention twin."""
+    if not model.recurrent:
+        return
+    for chain in model.chains:
+        yield chain.name, [chain]
+    if len(model.chains) > 1:
+        yield "all", model.chains
+
+
+def _write_maps(request: Request, case: Case, findings: Findings, planes: Sequence[Plane]) -> dict[Plane, list[Column]]:
+    """Write the attention maps and the prediction; returns the maps of each layer in the planes through the voxel."""
+    columns: dict[Plane, list[Column]] = {plane: [] for plane in planes}
+    for view in findings.views:
+        stem = f"attention_{view.chain.name.replace(' ', '_')}_layer_{view.layer + 1}"
+        token = torch.zeros_like(view.alone.visible)
+        token[view.token] = True
+        slices = []
+        for name, attention in (("carry_on", view.carried), ("carry_off", view.alone)):
+            weights = None if attention is None else over_heads(attention, request.heads)
+            slices.append(_slices(weights, case, findings, planes, request.output / f"{stem}_{name}.nii.gz"))
+        slices += [_slices(where.float(), case, findings, planes) for where in (view.alone.visible, token)]
+        for plane, *parts in zip(planes, *slices, strict=True):
+            columns[plane].append(make_column(view, *parts))
+    write_nifti(findings.full, request.output / "prediction.nii.gz", case.properties)
+    return columns
+
+
+def _slices(
+    token_map: torch.Tensor | None, case: Case, findings: Findings, planes: Sequence[Plane], file: Path | None = None
+) -> list[Any]:
+    """A token map in each plane through the voxel; the whole image is written to a file and not kept."""
+    if token_map is None:
+        return [None] * len(planes)
+    on_image = to_image(token_map.numpy(), case.grid, findings.patch)
+    if file is not None:
+        write_nifti(on_image, file, case.properties)
+    return [plane.take(on_image, findings.voxel[plane.axis]).copy() for plane in planes]
+
+
+def over_heads(attention: Attention, heads: Heads) -> torch.Tensor:
+    """Attention weights of all heads as one map: their average, or the largest of them."""
+    return attention.mean if heads == "mean" else attention.weights.amax(0)
+
+
+def _token_size(case: Case, patch: Patch, view: View) -> list[float]:
+    """Size of a token in mm, along the axes of its map."""
+    first = len(case.grid.transpose) - len(patch.shape)
+    sizes = []
+    for axis, (side, tokens) in enumerate(zip(patch.shape, view.alone.visible.shape, strict=True), first):
+        low, high = case.grid.crop[axis]
+        voxel = case.spacing[case.grid.transpose[axis]] * (high - low) / case.grid.resampled[axis]
+        sizes.append(voxel * side / tokens)
+    return sizes
+
+
+def _shown_axes(case: Case, patch: Patch) -> list[int]:
+    """Axes of the image across which it is shown: that of the slices first, and in 3D all."""
+    first = case.grid.transpose[0]
+    return [first] if patch.plane is not None else [first, *(a for a in range(3) if a != first)]
+
+
+def _labels(model: TrainedModel, label: str | None) -> list[int]:
+    """Labels of the wanted object, or of all."""
+    if label is None:
+        return sorted({value for labels in model.regions.values() for value in labels})
+    if label in model.regions:
+        return list(model.regions[label])
+    if label.isdecimal() and any(int(label) in labels for labels in model.regions.values()):
+        return [int(label)]
+    raise ValueError(f"expected a label of {list(model.regions)} or its number, got {label!r}")
+
+
+def _three(voxel: Sequence[int], shape: Sequence[int]) -> Index:
+    """Voxel of a three-axis array; 2D images have one slice."""
+    return (0, *voxel) if len(voxel) == 2 and shape[0] == 1 else tuple(voxel)
+
+
+def _device(name: str | None) -> torch.device:
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"expected a device that works here, got {name!r}: {reason}; take cpu") from error
+    return device
+
+
+def _check_output(request: Request) -> None:
+    output = request.output
+    with contextlib.suppress(FileNotFoundError):
+        if not output.is_dir() and output.exists():
+            raise ValueError(f"expected {output} to be a folder, it is a file; choose another")
+        if any(output.iterdir()) and not request.overwrite:
+            raise ValueError(f"expected an empty folder, got {output}; say --overwrite or choose another")

@@ -1,0 +1,199 @@
+"""The recorded attention is the one that the layers compute, and recording leaves no trace."""
+
+import pytest
+import torch
+from network_cases import CASES, build
+
+from nnunet_reca.blocks import SwinBlock, SwinStage
+from nnunet_reca.explain.attention import Attention, look, recorded, sequential_weights, window_weights
+from nnunet_reca.explain.attention import _attention as attention_of
+from nnunet_reca.explain.chains import Chain, carry_chains, cut
+
+
+def made(case, **more):
+    """A network whose weights, biases too, are random, and an input."""
+    network, arguments, shape = CASES[case]
+    module = build(network, arguments, **more).eval()
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.1)
+    return module, torch.randn(1, 2, *shape)
+
+
+def attention_layers(network):
+    return [block for chain in carry_chains(network) for block in chain.module.blocks]
+
+
+def in_windows(monkeypatch):
+    for module in ("stage", "swin_block"):
+        monkeypatch.setattr(f"nnunet_reca.blocks.{module}.attends_in_pieces", lambda x: False)
+
+
+@pytest.fixture(params=["in pieces", "in windows"])
+def path(request, monkeypatch):
+    """Both ways of the network: attention in pieces of the CPU, and in whole windows as on a GPU."""
+    if request.param == "in windows":
+        in_windows(monkeypatch)
+    return request.param
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_attended_values_on_the_map_are_the_layers_output(case, path):
+    """Weights times values, and the weight on padding times its value, are what the layer passes to its projection."""
+    network, image = made(case)
+    blocks = attention_layers(network)
+    with torch.no_grad(), recorded(blocks) as inputs, recorded([b.attn.proj for b in blocks]) as attended:
+        network(image)
+    for block in blocks:
+        x, q_hat = inputs[block]
+        _, _, v = block.attn.qkv(block.norm1(x)).detach().chunk(3, dim=-1)
+        if isinstance(block, SwinBlock):
+            grid = x.shape[1:-1]
+            got = on_map(block, attended[block.attn.proj][0], grid)
+            values, padding = v[0], block.attn.qkv.bias.detach().chunk(3)[2]
+        else:
+            grid = torch.Size([x.shape[1]])
+            got, values, padding = attended[block.attn.proj][0][0], v[0], torch.zeros(v.shape[-1])
+        for token in {tuple(0 for _ in grid), tuple(g - 1 for g in grid), tuple(g // 2 for g in grid)}:
+            with torch.no_grad():
+                seen = attention_of(block, (x, q_hat), token, grid)
+            heads = seen.weights.shape[0]
+            by_head = values.unflatten(-1, (heads, -1))
+            expected = torch.einsum("h...,...hc->hc", seen.weights, by_head)
+            left = 1 - seen.weights.flatten(1).sum(1, keepdim=True)
+            expected = expected + left * padding.unflatten(-1, (heads, -1))
+            torch.testing.assert_close(got[token], expected.flatten(), atol=1e-5, rtol=1e-5)
+
+
+def on_map(block, attended, grid):
+    """What enters a block's projection as a map, (*grid, dim)."""
+    from nnunet_reca.ops import crop_map, merge_windows, shift_map
+
+    if attended.ndim == len(grid) + 2 and attended.shape[1:-1] == grid:
+        return attended[0]
+    window, shift = block.fitted(grid)
+    padded = [s + -s % w for s, w in zip(grid, window, strict=True)]
+    merged = merge_windows(attended, window, padded)
+    return crop_map(shift_map(merged, [-d for d in shift]), grid)[0]
+
+
+@pytest.mark.parametrize("alignment", ["window", "spatial"])
+@pytest.mark.parametrize(("window", "size"), [((3, 5), (7, 11)), ((2, 3, 2), (5, 7, 4))])
+def test_all_windows_times_values_are_what_enters_the_projection(window, size, alignment, monkeypatch):
+    in_windows(monkeypatch)
+    torch.manual_seed(1)
+    stage = SwinStage(12, 4, 4, window, carry_alignment=alignment)
+    with torch.no_grad(), recorded(list(stage.blocks)) as given:
+        with recorded([b.attn.proj for b in stage.blocks]) as attended:
+            stage(torch.randn(1, *size, 12))
+        for block in stage.blocks:
+            weights, v = window_weights(block, *given[block])
+            torch.testing.assert_close((weights @ v).transpose(1, 2).flatten(2), attended[block.attn.proj][0])
+            torch.testing.assert_close(weights.sum(-1), torch.ones(weights.shape[:-1]))
+
+
+def test_weights_of_a_vision_transformer_times_values_are_what_enters_the_projection():
+    network, image = made("da_transunet")
+    blocks = attention_layers(network)
+    with torch.no_grad(), recorded(blocks) as given, recorded([b.attn.proj for b in blocks]) as attended:
+        network(image)
+        for block in blocks:
+            weights, v = sequential_weights(block, *given[block])
+            torch.testing.assert_close((weights @ v).transpose(1, 2).flatten(2), attended[block.attn.proj][0])
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_looking_changes_no_output_and_leaves_no_hook(case):
+    network, image = made(case)
+    voxel = tuple(s // 2 for s in image.shape[2:])
+    with torch.no_grad():
+        before = network(image)
+        views = look(network, carry_chains(network), image, voxel)
+        assert torch.equal(network(image), before)
+    assert not any(m._forward_pre_hooks for m in network.modules())
+    assert all(chain.module.recurrent for chain in carry_chains(network))
+    assert {view.chain.name for view in views} == {chain.name for chain in carry_chains(network)}
+
+
+@pytest.mark.parametrize("case", ["swin_unetr_3d", "nnformer_3d", "swin_unet_2d", "da_transunet"])
+def test_attention_without_the_carry_is_that_of_the_twin_where_nothing_before_differs(case):
+    network, image = made(case)
+    twin, _ = made(case, recurrent=False)
+    twin.load_state_dict(network.state_dict())
+    voxel = tuple(s // 3 for s in image.shape[2:])
+    first, second = (look(n, carry_chains(n)[:1], image, voxel)[-1] for n in (network, twin))
+    torch.testing.assert_close(first.alone.weights, second.alone.weights)
+    assert second.carried is None and second.moved is None
+    assert 0 < first.moved < 1, "the carry moves some attention"
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_token_that_looks_holds_the_voxel(case):
+    network, image = made(case)
+    voxel = tuple(s - 1 for s in image.shape[2:])
+    for view in look(network, carry_chains(network), image, voxel):
+        grid = view.alone.visible.shape
+        assert view.token == tuple(g - 1 for g in grid)
+        assert view.alone.visible[view.token], "a token sees itself"
+        assert not view.alone.weights[:, ~view.alone.visible].any()
+        assert view.alone.on_padding <= 1
+
+
+def test_uniform_attention_spreads_over_all_tokens_it_sees():
+    weights = torch.zeros(2, 3, 5)
+    weights[:, 1:, :4] = 1 / 8
+    seen = Attention(weights, weights[0] > 0)
+    assert seen.effective_tokens == pytest.approx(8) and seen.on_padding == pytest.approx(0, abs=1e-6)
+    weights[:, 1:, :4] = 1 / 16
+    assert Attention(weights, weights[0] > 0).on_padding == pytest.approx(0.5)
+
+
+def test_shown_layers_end_with_the_last():
+    network, _ = made("da_transunet")
+    (chain,) = carry_chains(network)
+    assert chain.shown_layers == [0, 1, 2] and chain.name == "transformer"
+    deep = Chain("transformer", type(chain.module)(12, 12, 3, 24))
+    assert deep.shown_layers == [2, 5, 8, 11]
+    stages = carry_chains(made("swin_unet_2d")[0])
+    assert [c.shown_layers for c in stages] == [[1], [0], [2], [1]]
+    assert [c.name for c in stages] == ["stage 1", "stage 2", "stage 3", "stage 4"]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_all_chains_cut_is_the_self_attention_twin(case):
+    network, image = made(case)
+    twin, _ = made(case, recurrent=False)
+    twin.load_state_dict(network.state_dict())
+    chains = carry_chains(network)
+    with torch.no_grad():
+        before = network(image)
+        with cut(chains):
+            torch.testing.assert_close(network(image), twin(image), atol=0, rtol=0)
+        assert torch.equal(network(image), before)
+
+
+@pytest.mark.parametrize("case", ["swin_unetr_3d", "nnformer_3d", "swin_unet_2d", "da_transunet"])
+def test_one_cut_changes_the_output_and_leaves_the_other_chains(case):
+    network, image = made(case)
+    chains = carry_chains(network)
+    outputs = []
+    with torch.no_grad():
+        before = network(image)
+        for chain in chains:
+            with cut([chain]):
+                assert [c.module.recurrent for c in chains] == [c is not chain for c in chains]
+                outputs.append(network(image))
+    for chain, output in zip(chains, outputs, strict=True):
+        assert torch.equal(output, before) == (chain.depth == 1), "a chain of one layer has no carry to cut"
+
+
+def test_a_cut_is_undone_after_an_error():
+    chains = carry_chains(made("swin_unetr_3d")[0])
+    with pytest.raises(RuntimeError, match="stop"), cut(chains):
+        raise RuntimeError("stop")
+    assert all(chain.module.recurrent for chain in chains)
+
+
+def test_networks_without_a_chain_are_refused():
+    with pytest.raises(ValueError, match="expected a network of nnunet_reca, got Linear"):
+        carry_chains(torch.nn.Linear(2, 2))

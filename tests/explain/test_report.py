@@ -1,0 +1,276 @@
+"""The command, from a model's folder to files, for every network; and what it says when something does not fit."""
+
+import csv
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+from model_folder import make_model_folder, write_image
+from plan_factory import DATASET_JSON, make_configuration
+
+from nnunet_reca.cli.explain import main
+
+SMALL_2D = make_configuration([32, 48], [[1, 1], [2, 2], [2, 2], [2, 2]], spacing=[0.75, 1.25])
+SMALL_3D = make_configuration([16, 24, 16], [[1] * 3] + [[2] * 3] * 3, spacing=[2.0, 1.0, 1.0])
+CASES = {
+    "SwinUNETR_3d": ("nnUNetTrainerSwinUNETRReca_tiny", SMALL_3D, ["stage 1", "stage 2"]),
+    "NnFormer_3d": ("nnUNetTrainerNnFormerReca_tiny_spatial", SMALL_3D, ["stage 1", "stage 2"]),
+    "SwinUnet_2d": ("nnUNetTrainerSwinUnetReca_tiny", SMALL_2D, ["stage 1", "stage 2"]),
+    "SwinUNETR_2d_bf16": ("nnUNetTrainerSwinUNETRReca_tiny_bf16_checkpoint", SMALL_2D, ["stage 1", "stage 2"]),
+    "DATransUnet_2d": ("nnUNetTrainerDATransUnetReca_tiny", SMALL_2D, ["transformer"]),
+}
+SHAPE = (6, 30, 21)
+
+
+@pytest.fixture(autouse=True)
+def in_one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def make_case(folder, shape=SHAPE, channels=1):
+    """An image of noise around a brighter box; empty at the border, which nnU-Net crops."""
+    random = np.random.default_rng(0)
+    folder.mkdir()
+    for channel in range(channels):
+        image = np.zeros(shape, np.float32)
+        image[1:, 2:-1] = random.normal(5, 1, (shape[0] - 1, shape[1] - 3, *shape[2:]))
+        write_image(folder / f"case_{channel:04d}.nii.gz", image)
+    return folder / "case_0000.nii.gz"
+
+
+def run(model, image, output, *options):
+    return main([*map(str, ("-i", image, "-m", model, "-o", output, "-device", "cpu", "--disable_tta", *options))])
+
+
+def read(file):
+    return sitk.GetArrayFromImage(sitk.ReadImage(str(file)))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_report_is_complete_for_every_network(tmp_path, case, capsys):
+    trainer, configuration, chains = CASES[case]
+    model = make_model_folder(tmp_path, trainer, configuration, transpose=(1, 0, 2) if "2d" in case else (0, 2, 1))
+    image = make_case(tmp_path / "images")
+    reference = write_image(tmp_path / "reference.nii.gz", (read(image) > 5).astype(np.uint8))
+    output = tmp_path / "out"
+    assert run(model, image, output, "--voxel", 3, 11, 7, "-gt", reference) == 0
+    said = capsys.readouterr().out
+    content = json.loads((output / "explain.json").read_text())
+    names = chains if len(chains) == 1 else [*chains, "all"]
+    assert content["recurrent"] and content["voxel"] == [3, 11, 7] and content["case"] == "case"
+    assert [row["cut"] for row in content["cuts"]] == [n for n in names for _ in ("Anterior", "Posterior")]
+    assert all(f"carry cut in {name}: 1 - Dice" in said for name in names)
+    with (output / "cuts.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == len(content["cuts"])
+    planes = 1 if "2d" in case else 3
+    assert len(list(output.glob("attention_*.png"))) == planes and (output / "cuts.png").stat().st_size > 5000
+    maps = sorted(output.glob("attention_*.nii.gz"))
+    assert len(maps) == 2 * len(content["attention"])
+    for file in maps:
+        attention = sitk.ReadImage(str(file))
+        assert attention.GetPixelID() == sitk.sitkFloat32
+        for get in ("GetSize", "GetSpacing", "GetOrigin", "GetDirection"):
+            assert getattr(attention, get)() == pytest.approx(getattr(sitk.ReadImage(str(image)), get)(), abs=1e-5)
+        values = read(file)
+        assert values.any() and not values[0].any() and not values[:, :2].any(), "nothing in the cropped border"
+        if planes == 1:
+            assert set(np.flatnonzero(values.any((0, 2)))) == {11}, "a 2D network sees one slice"
+
+
+def test_the_prediction_is_that_of_nnunets_command(tmp_path, monkeypatch):
+    from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+
+    model = make_model_folder(tmp_path, "nnUNetTrainerSwinUNETRReca_tiny", SMALL_3D, transpose=(2, 0, 1))
+    image = make_case(tmp_path / "images")
+    assert (
+        main(
+            [
+                "-i",
+                str(image),
+                "-m",
+                str(model),
+                "-o",
+                str(tmp_path / "out"),
+                "-device",
+                "cpu",
+                "--voxel",
+                "3",
+                "9",
+                "7",
+            ]
+        )
+        == 0
+    )
+    predictor = nnUNetPredictor(device=torch.device("cpu"), allow_tqdm=False)
+    predictor.initialize_from_trained_model_folder(str(model), (0,))
+    (tmp_path / "predicted").mkdir()
+    predictor.predict_from_files_sequential(str(image.parent), str(tmp_path / "predicted"), save_probabilities=False)
+    assert np.array_equal(read(tmp_path / "predicted" / "case.nii.gz"), read(tmp_path / "out" / "prediction.nii.gz"))
+
+
+def test_the_largest_predicted_object_is_looked_at_by_default(tmp_path):
+    model = make_model_folder(tmp_path, "nnUNetTrainerSwinUnetReca_tiny", SMALL_2D, folds=(2, 1, "all"))
+    output = tmp_path / "out"
+    assert run(model, make_case(tmp_path / "images"), output, "--label", "Posterior", "--heads", "max") == 0
+    content = json.loads((output / "explain.json").read_text())
+    assert read(output / "prediction.nii.gz")[tuple(content["voxel"])] == content["predicted_label"] == 2
+    assert content["fold"] == "1" and content["attention_maps"] == "max over the heads"
+
+
+def test_a_self_attention_twin_shows_its_attention_and_says_that_nothing_is_carried(tmp_path, capsys):
+    model = make_model_folder(tmp_path, "nnUNetTrainerSwinUNETR_tiny", SMALL_3D)
+    output = tmp_path / "out"
+    assert run(model, make_case(tmp_path / "images"), output, "--voxel", 3, 9, 7) == 0
+    assert "it has no carry" in capsys.readouterr().out and "it has no carry" in (output / "explain.md").read_text()
+    content = json.loads((output / "explain.json").read_text())
+    assert not content["recurrent"] and content["cuts"] == [] and "carry_on" not in content["attention"][0]
+    assert not list(output.glob("*carry_on*")) and not (output / "cuts.csv").exists()
+    assert len(list(output.glob("attention_*.png"))) == 3
+
+
+def test_regions_and_several_channels(tmp_path):
+    dataset = DATASET_JSON | {
+        "channel_names": {"0": "T1", "1": "T2"},
+        "labels": {"background": 0, "whole": [1, 2], "core": 2, "ignore": 3},
+        "regions_class_order": [1, 2],
+    }
+    model = make_model_folder(tmp_path, "nnUNetTrainerSwinUNETRReca_tiny", SMALL_3D, dataset)
+    make_case(tmp_path / "images", channels=2)
+    output = tmp_path / "out"
+    assert run(model, tmp_path / "images", output, "--voxel", 3, 9, 7, "--channel", 1) == 0
+    rows = json.loads((output / "explain.json").read_text())["cuts"]
+    assert {row["object"] for row in rows} == {"whole", "core"}
+
+
+def test_a_cascade_gets_its_previous_stage(tmp_path, capsys):
+    cascade = SMALL_3D | {"previous_stage": "low"}
+    model = make_model_folder(tmp_path, "nnUNetTrainerSwinUNETRReca_tiny", cascade)
+    image = make_case(tmp_path / "images")
+    assert run(model, image, tmp_path / "out", "--voxel", 3, 9, 7) == 1
+    assert "a cascade: give its previous stage's prediction with -prev_stage_prediction" in capsys.readouterr().err
+    predictions = []
+    for label in (0, 2):
+        previous = write_image(tmp_path / f"previous_{label}.nii.gz", np.full(SHAPE, label, np.uint8))
+        output = tmp_path / f"out_{label}"
+        assert run(model, image, output, "--voxel", 3, 9, 7, "-prev_stage_prediction", previous) == 0
+        predictions.append(read(output / "prediction.nii.gz"))
+    assert not np.array_equal(*predictions), "the network sees it"
+
+
+def test_colour_pictures(tmp_path):
+    from skimage import io
+
+    dataset = DATASET_JSON | {"channel_names": {"0": "R", "1": "G", "2": "B"}, "file_ending": ".png"}
+    configuration = SMALL_2D | {"spacing": [1.0, 1.0]}
+    model = make_model_folder(
+        tmp_path, "nnUNetTrainerSwinUnetReca_tiny", configuration, dataset, reader="NaturalImage2DIO"
+    )
+    picture = np.random.default_rng(0).integers(1, 255, (40, 60, 3), dtype=np.uint8)
+    io.imsave(tmp_path / "eye_0000.png", picture, check_contrast=False)
+    output = tmp_path / "out"
+    assert run(model, tmp_path / "eye", output, "--voxel", 17, 50) == 0
+    assert json.loads((output / "explain.json").read_text())["voxel"] == [0, 17, 50]
+    assert (output / "attention_slice.png").exists() and read(output / "prediction.nii.gz").shape == (40, 60)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("small")
+    return make_model_folder(folder, "nnUNetTrainerSwinUNETRReca_tiny", SMALL_3D), make_case(folder / "images")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--voxel", 6, 0, 0], "inside the image's array of shape (6, 30, 21), got (6, 0, 0)"),
+        (["--voxel", 0, 11, 7], "inside the image's non-zero region, from [1, 2, 0] to [5, 28, 20]"),
+        (["--voxel", 11, 7], "inside the image's array of shape"),
+        (["-f", 3], "to have fold 3 with checkpoint_final.pth, got folds ['0']"),
+        (["-chk", "checkpoint_best.pth"], "to have a fold with checkpoint_best.pth"),
+        (["--label", "Heart"], "expected a label of ['Anterior', 'Posterior'] or its number, got 'Heart'"),
+        (["--channel", 1], "expected a channel from 0 to 0, got 1"),
+        (["-prev_stage_prediction", "x.nii.gz"], "the model is no cascade"),
+        (["-gt", "missing.nii.gz"], "missing.nii.gz cannot be read"),
+        (["-step_size", 0], "expected a step size above 0 and up to 1"),
+        (["-device", "nonsense"], "expected a device that works here, got 'nonsense'"),
+    ],
+)
+def test_what_does_not_fit_is_said_in_one_line_and_nothing_is_written(small, tmp_path, capsys, options, message):
+    assert run(*small, tmp_path / "out", *options) == 1
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1 and error.startswith("nnUNetv2_reca_explain: ")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_reference_of_another_shape_is_refused(small, tmp_path, capsys):
+    reference = write_image(tmp_path / "other.nii.gz", np.zeros((6, 30, 20), np.uint8))
+    assert run(*small, tmp_path / "out", "-gt", reference) == 1
+    assert "the image's shape (6, 30, 21), got (6, 30, 20)" in capsys.readouterr().err
+
+
+def test_a_folder_with_files_is_left_alone_and_overwriting_replaces_only_a_report(small, tmp_path, capsys):
+    output = tmp_path / "out"
+    output.mkdir()
+    for name in ("notes.txt", "attention_stage_9_layer_2_carry_on.nii.gz"):
+        (output / name).write_text("mine")
+    assert run(*small, output, "--voxel", 3, 9, 7) == 1
+    assert "expected an empty folder" in capsys.readouterr().err and len(os.listdir(output)) == 2
+    assert run(*small, output, "--voxel", 3, 9, 7, "--overwrite") == 0
+    assert (output / "notes.txt").read_text() == "mine" and (output / "explain.md").exists()
+    assert not (output / "attention_stage_9_layer_2_carry_on.nii.gz").exists()
+
+
+def test_models_of_other_networks_are_refused(small, tmp_path, capsys):
+    from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+    from plan_factory import make_plans
+
+    architecture = {
+        "network_class_name": "dynamic_network_architectures.architectures.unet.PlainConvUNet",
+        "arch_kwargs": {
+            "n_stages": 2,
+            "features_per_stage": [4, 8],
+            "conv_op": "torch.nn.modules.conv.Conv3d",
+            "kernel_sizes": [[3] * 3] * 2,
+            "strides": [[1] * 3, [2] * 3],
+            "n_conv_per_stage": [1, 1],
+            "n_conv_per_stage_decoder": [1],
+        },
+        "_kw_requires_import": ["conv_op"],
+    }
+    plans = make_plans(x=SMALL_3D | {"architecture": architecture})
+    manager = PlansManager(plans)
+    network = nnUNetTrainer.build_network_architecture(manager, manager.get_configuration("x"), 1, 3, False)
+    model = tmp_path / "nnUNetTrainer__nnUNetPlans__x"
+    (model / "fold_0").mkdir(parents=True)
+    content = {"network_weights": network.state_dict(), "trainer_name": "nnUNetTrainer"}
+    torch.save(content | {"init_args": {"configuration": "x"}}, model / "fold_0" / "checkpoint_final.pth")
+    (model / "plans.json").write_text(json.dumps(plans))
+    (model / "dataset.json").write_text(json.dumps(DATASET_JSON))
+    assert run(model, small[1], tmp_path / "out") == 1
+    assert "expected a network of nnunet_reca, got PlainConvUNet" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("content", "message"), [(None, "it has no plans.json"), (b"broken", "cannot be loaded")])
+def test_folders_without_a_model_are_refused(small, tmp_path, capsys, content, message):
+    model = Path(small[0]) if content else tmp_path
+    if content:
+        (tmp_path / "fold_0").mkdir()
+        (tmp_path / "fold_0" / "checkpoint_final.pth").write_bytes(content)
+        for name in ("plans.json", "dataset.json"):
+            (tmp_path / name).write_text((model / name).read_text())
+    assert run(tmp_path, small[1], tmp_path / "out") == 1
+    assert message in capsys.readouterr().err
+
+
+def test_missing_packages_are_named(small, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("nnunet_reca.cli.explain.find_spec", lambda name: None if name == "scipy" else object())
+    assert run(*small, tmp_path / "out") == 1
+    assert "expected scipy to be installed; pip install 'nnunet-reca[report]'" in capsys.readouterr().err
