@@ -27,7 +27,7 @@ class Cut:
 
 
 def dice(first: np.ndarray, second: np.ndarray) -> float | None:
-    """2 |A and B| / (|A| + |B|) of two masks, None where both are empty."""
+    """Twice the overlap over the sum of two masks, None where both are empty."""
     total = int(first.sum()) + int(second.sum())
     return 2 * int((first & second).sum()) / total if total else None
 
