@@ -102,7 +102,8 @@ def _dataset_name(dataset: str) -> str:
     try:
         return str(maybe_convert_to_dataset_name(int(dataset) if dataset.isdecimal() else dataset))
     except RuntimeError as error:
-        raise ValueError(f"{str(error).splitlines()[0]}") from error
+        first = str(error).split(". ")[0]
+        raise ValueError(f"{first}; name one in nnUNet_results, nnUNet_preprocessed or nnUNet_raw") from error
 
 
 def _default_name(names: Sequence[str]) -> str:
@@ -248,6 +249,7 @@ def _page(
     left_out = about["left_out"]
     sections = [
         Section("What the cases say", sentences, kind="lead"),
+        Section("Models", points=[f"{names[m.name]}: {m.name}" for m in models]),
         *([Section("Left out", ["Only what all models have in common is compared."], left_out)] if left_out else []),
         Section("Scores", tables=shown["scores"], drawings=drawings["scores"]),
         Section("Differences on the same cases", tables=shown["differences"]),
@@ -261,9 +263,7 @@ def _page(
     folds = ", ".join(scores.folds)
     return (
         f"{about['dataset']}: {' and '.join(names.values()) if len(names) == 2 else f'{len(names)} models'}",
-        f"Cross-validation of {len(models)} models on {cases} cases, folds {folds}: "
-        + "; ".join(f"{names[m.name]} is {m.name}" for m in models)
-        + ".",
+        f"Cross-validation of {len(models)} models on {cases} cases, folds {folds}.",
         sections,
         f"Made by nnUNetv2_reca_compare; {versions}. All numbers: results.json and the CSV files beside this page.",
     )

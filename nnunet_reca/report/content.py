@@ -203,9 +203,9 @@ def cost_table(costs: Sequence[Cost], scores: Scores, names: Mapping[str, str]) 
         ),
         rows,
         notes=(
-            "FLOPs: forward pass of one patch, two per multiply-add. Time: median over the epochs in the training logs, "
-            "on whatever machine and beside whatever load it was; epochs of different trainers may have different "
-            "numbers of steps.",
+            "FLOPs: forward pass of one patch, two per multiply-add. Time: median over the epochs in the training "
+            "logs, on whatever machine and beside whatever load it was; epochs of different trainers may have "
+            "different numbers of steps.",
             *notes,
         ),
     )

@@ -27,6 +27,8 @@ BETTER, WORSE, EQUAL = COLOURS[0], COLOURS[1], "#808080"
 PER_ROW = 8
 #: labels that get a panel of their own in the paired plot
 PANELS = 3
+#: most boxes of a metric that is drawn beside the others
+TOGETHER = 9
 DPI = 160
 
 STYLE: Any = {
@@ -60,9 +62,9 @@ class Drawing:
 def draw_scores(scores: Scores, names: Mapping[str, str], folder: Path, *, all_pairs: bool = False) -> list[Drawing]:
     """The paired plot of Dice, and strips and boxes of all metrics."""
     found = [_paired(scores, names, folder / "paired.png", all_pairs)]
-    for metric in METRICS:
-        found.append(_strips(metric, scores, names, folder / f"labels_{metric.key}.png"))
-    return found
+    if len(scores.labels) * len(scores.models) <= TOGETHER:
+        return [*found, _strips(METRICS, scores, names, folder / "labels.png")]
+    return [*found, *(_strips([m], scores, names, folder / f"labels_{m.key}.png") for m in METRICS)]
 
 
 def style_of(index: int) -> tuple[str, str, str]:
@@ -81,7 +83,7 @@ def _paired(scores: Scores, names: Mapping[str, str], file: Path, all_pairs: boo
         columns |= dict(zip(scores.labels, np.moveaxis(values, 2, 0), strict=True))
     chosen = pairs(len(scores.models), all_pairs=all_pairs)
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(1.2 + 2.3 * len(columns), 0.5 + 2.9 * len(chosen)), layout="constrained")
+        figure = Figure(figsize=(1.2 + 2.5 * len(columns), 0.5 + 2.9 * len(chosen)), layout="constrained")
         grid = figure.subplots(len(chosen), len(columns), squeeze=False, sharey=True)
         for axes, (a, b) in zip(grid, chosen, strict=True):
             for axis, (label, column) in zip(axes, columns.items(), strict=True):
@@ -120,24 +122,19 @@ def _slopes(axis: Any, first: NDArray[np.float64], second: NDArray[np.float64]) 
     axis.grid(axis="x", visible=False)
 
 
-def _strips(metric: Metric, scores: Scores, names: Mapping[str, str], file: Path) -> Drawing:
-    """Box and points of every label and model."""
-    values = by_case(scores, scores.values[metric.key]) * metric.factor
+def _strips(metrics: Sequence[Metric], scores: Scores, names: Mapping[str, str], file: Path) -> Drawing:
+    """Box and points of every label and model; a column of axes for each metric."""
     lines = math.ceil(len(scores.labels) / PER_ROW)
     across = min(PER_ROW, len(scores.labels))
-    width = min(10.0, max(4.5, 1.2 + 0.55 * across * (len(scores.models) + 1)))
+    width = min(10.0, len(metrics) * max(2.4, 0.9 + 0.55 * across * (len(scores.models) + 1)))
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(width, 0.5 + 2.7 * lines), layout="constrained")
-        grid = figure.subplots(lines, 1, squeeze=False, sharey=True)[:, 0]
-        for line, axis in enumerate(grid):
-            labels = range(line * PER_ROW, min((line + 1) * PER_ROW, len(scores.labels)))
-            for place, label in enumerate(labels):
-                for n in range(len(scores.models)):
-                    _box(axis, place, n, len(scores.models), values[n, :, label])
-            axis.set_xticks(range(len(labels)), [wrapped(scores.labels[label]) for label in labels])
-            axis.set_xlim(-0.5, across - 0.5)
-            axis.set_ylabel(heading(metric, scores))
-            axis.grid(axis="x", visible=False)
+        grid = figure.subplots(lines, len(metrics), squeeze=False, sharey="col")
+        for metric, axes in zip(metrics, grid.T, strict=True):
+            for line, axis in enumerate(axes):
+                labels = range(line * PER_ROW, min((line + 1) * PER_ROW, len(scores.labels)))
+                _strip(axis, metric, scores, labels)
+                axis.set_xlim(-0.5, across - 0.5)
         handles = [
             Line2D([], [], color=style_of(n)[0], marker=style_of(n)[1], ls="none", ms=5, label=names[m])
             for n, m in enumerate(scores.models)
@@ -146,9 +143,19 @@ def _strips(metric: Metric, scores: Scores, names: Mapping[str, str], file: Path
         figure.savefig(file, dpi=DPI, facecolor="white")
     return Drawing(
         file,
-        f"{metric.title} of every case by label and model: median, quartiles, whiskers to the farthest case within 1.5 "
-        "quartile ranges; the white diamond is the mean.",
+        f"{', '.join(m.title for m in metrics)} of every case by label and model: median, quartiles, whiskers to the "
+        "farthest case within 1.5 quartile ranges; the white diamond is the mean.",
     )
+
+
+def _strip(axis: Any, metric: Metric, scores: Scores, labels: range) -> None:
+    values = by_case(scores, scores.values[metric.key]) * metric.factor
+    for place, label in enumerate(labels):
+        for n in range(len(scores.models)):
+            _box(axis, place, n, len(scores.models), values[n, :, label])
+    axis.set_xticks(range(len(labels)), [wrapped(scores.labels[label]) for label in labels])
+    axis.set_ylabel(heading(metric, scores))
+    axis.grid(axis="x", visible=False)
 
 
 def _box(axis: Any, place: int, model: int, models: int, values: NDArray[np.float64]) -> None:

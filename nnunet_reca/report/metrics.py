@@ -9,6 +9,7 @@ One of them empty, Dice and NSD are 0 and HD95 is the diagonal of the image. Vox
 reference are background in both.
 """
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -103,6 +104,8 @@ def _score(masks: list[NDArray[np.bool_]], spacing: Sequence[float], tolerance: 
         return CaseScore(dice, 0.0, 1.0)
     first, second = (torch.from_numpy(mask)[None, None] for mask in (prediction, reference))
     arguments = {"include_background": True, "spacing": [float(s) for s in spacing]}
-    distance = compute_hausdorff_distance(first, second, percentile=95, **arguments)
-    surface = compute_surface_dice(first, second, class_thresholds=[tolerance], **arguments)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of MONAI about its own calls
+        distance = compute_hausdorff_distance(first, second, percentile=95, **arguments)
+        surface = compute_surface_dice(first, second, class_thresholds=[tolerance], **arguments)
     return CaseScore(dice, float(distance), float(surface))

@@ -12,14 +12,26 @@ def short_names(names: Sequence[str]) -> dict[str, str]:
     """Shortest names that tell the models ``trainer__plans__configuration`` apart."""
     parts = [name.split("__") for name in names]
     varies = [len({part[axis] for part in parts}) > 1 for axis in range(3)]
+    trainers = _short_trainers([part[0] for part in parts])
     found = {}
-    for name, (trainer, plans, configuration) in zip(names, parts, strict=True):
-        rest = trainer.removeprefix(PREFIX)
-        shown = [rest if rest[:1].isupper() else trainer] if varies[0] or not any(varies) else []
+    for name, trainer, (_, plans, configuration) in zip(names, trainers, parts, strict=True):
+        shown = [trainer] if varies[0] or not any(varies) else []
         shown += [configuration] if varies[2] else []
         shown += [plans] if varies[1] else []
         found[name] = ", ".join(shown)
     return found if len(set(found.values())) == len(names) else dict(zip(names, names, strict=True))
+
+
+def _short_trainers(trainers: Sequence[str]) -> list[str]:
+    """Trainers without nnU-Net's prefix and without the options that all have."""
+    rests = [trainer.removeprefix(PREFIX) for trainer in trainers]
+    options = [
+        (rest if rest[:1].isupper() else trainer).split("_") for rest, trainer in zip(rests, trainers, strict=True)
+    ]
+    if len(set(trainers)) > 1:
+        while all(len(o) > 1 for o in options) and len({o[-1] for o in options}) == 1:
+            options = [o[:-1] for o in options]
+    return ["_".join(o) for o in options]
 
 
 def number(value: float, digits: int = 2, *, signed: bool = False) -> str:

@@ -149,8 +149,9 @@ def _draw(cut: Slice, titles: Sequence[str], common: Common, names: Sequence[str
     down = math.ceil(panels / across)
     height, width = cut.reference.shape
     panel = 2.1 * min(1.6, max(0.55, cut.aspect * height / width))
+    text = 0.16 * max(title.count("\n") + 1 for title in titles) + 0.1
     with matplotlib.rc_context(STYLE | {"axes.grid": False}):
-        figure = Figure(figsize=(2.1 * across, (panel + 0.45) * down + 0.45), layout="constrained")
+        figure = Figure(figsize=(2.1 * across, (panel + text) * down + 0.4), layout="constrained")
         axes = list(figure.subplots(down, across, squeeze=False).flat)
         for axis in axes:
             axis.set_axis_off()
@@ -172,7 +173,9 @@ def _show(axis: Any, cut: Slice) -> None:
         axis.imshow(np.zeros(cut.reference.shape), cmap="gray", vmin=0, vmax=1, aspect=cut.aspect)
         return
     low, high = np.percentile(cut.image, (1, 99))
-    axis.imshow(cut.image, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), aspect=cut.aspect)
+    axis.imshow(
+        cut.image, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), aspect=cut.aspect, interpolation="bicubic"
+    )
 
 
 def _values(region: Region) -> tuple[int, ...]:

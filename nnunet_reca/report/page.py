@@ -5,7 +5,7 @@ import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nnunet_reca.report.figures import Drawing
+from nnunet_reca.report.figures import DPI, Drawing
 from nnunet_reca.report.tables import Table, html_table
 
 _CSS = """
@@ -42,8 +42,8 @@ tbody tr:nth-child(even) { background: #f4f6f8; }
   th, td { padding: .16rem .35rem; white-space: normal; overflow-wrap: break-word; }
   td { white-space: nowrap; }
   thead { display: table-header-group; }
-  tr, img, figure.drawing, li { break-inside: avoid; }
-  h2, figcaption { break-after: avoid; }
+  tr, img, figure.drawing, figure.short, li { break-inside: avoid; }
+  h2, figcaption, p:has(+ figure) { break-after: avoid; }
   figure.drawing img { max-height: 225mm; width: auto; }
   tbody tr:nth-child(even) { background: none; }
   tbody tr { border-bottom: .5px solid #ddd; }
@@ -96,9 +96,11 @@ def _section(section: Section) -> str:
 
 
 def _drawing(drawing: Drawing) -> str:
-    data = base64.b64encode(drawing.file.read_bytes()).decode()
+    content = drawing.file.read_bytes()
+    data = base64.b64encode(content).decode()
+    pixels = int.from_bytes(content[16:20], "big")  # the width in a PNG's header
     caption = html.escape(drawing.caption)
     return (
-        f"<figure class='drawing'><img alt='{caption}' src='data:image/png;base64,{data}'>"
+        f"<figure class='drawing'><img alt='{caption}' width='{round(pixels * 96 / DPI)}' src='data:image/png;base64,{data}'>"
         f"<figcaption>{caption}</figcaption></figure>"
     )

@@ -3,6 +3,8 @@
 import html
 from dataclasses import dataclass, field
 
+#: rows up to which a table is kept on one page
+SHORT = 30
 _LATEX = {
     "\\": r"\textbackslash{}",
     "&": r"\&",
@@ -112,7 +114,7 @@ def html_table(table: Table) -> str:
     )
     notes = "".join(f"<p class='note'>{html.escape(note)}</p>" for note in table.notes)
     return (
-        f"<figure class='table' id='{html.escape(table.key)}'><figcaption>{html.escape(table.title)}</figcaption>"
+        f"<figure class='table{' short' if len(table.rows) <= SHORT else ''}' id='{html.escape(table.key)}'><figcaption>{html.escape(table.title)}</figcaption>"
         f"<div class='scroll' tabindex='0'><table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table></div>"
         f"{notes}</figure>"
     )

@@ -29,8 +29,8 @@ def sentence(paired: Paired, unit: str, names: Mapping[str, str]) -> str:
         direction = "higher" if paired.difference > 0 else "lower"
         better = (paired.difference > 0) == metric.higher_is_better
         what = (
-            f"{other} has a {number(shown, metric.digits)} {unit} {direction} ({'better' if better else 'worse'}) mean "
-            f"{metric.title} than {reference}"
+            f"the mean {metric.title} of {other} is {number(shown, metric.digits)} {unit} {direction} "
+            f"({'better' if better else 'worse'}) than that of {reference}"
         )
     low, high = (number(v * metric.factor, metric.digits, signed=True) for v in paired.interval)
     interval = "" if math.isnan(paired.interval[0]) else f"95 % interval {low} to {high}, "
@@ -84,8 +84,8 @@ def methods(scores: Scores) -> list[str]:
     return [
         "Dice: nnU-Net's, from summary.json, checked against the files.",
         "HD95: the larger of both directions' 95th percentiles of the distances between border voxels, in "
-        f"{scores.unit} by the image's spacing. NSD: the part of both borders within {scores.tolerance:g} {scores.unit} "
-        "of the other. Both are MONAI's; the edge of the image counts as border.",
+        f"{scores.unit} by the image's spacing. NSD: the part of both borders within {scores.tolerance:g} "
+        f"{scores.unit} of the other. Both are MONAI's; the edge of the image counts as border.",
         "Empty: where prediction and reference both are, no score, as nnU-Net. Where one is, Dice and NSD 0, and HD95 "
         "the diagonal of the image. Voxels with the ignore label are background in both.",
         f"Intervals: percentile bootstrap of the mean difference over cases, {RESAMPLES:,} resamples, fixed seed. "
