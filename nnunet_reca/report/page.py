@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from nnunet_reca.report.figures import DPI, Drawing
 from nnunet_reca.report.tables import Table, html_table
 
+#: what a browser may load: nothing but what is inside the page
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 _CSS = """
 :root { color-scheme: light; }
 * { box-sizing: border-box; }
@@ -39,7 +41,8 @@ tbody tr:nth-child(even) { background: #f4f6f8; }
   body { max-width: none; padding: 0; font-size: 10pt; }
   .scroll { overflow: visible; }
   table { font-size: 8pt; width: 100%; }
-  th, td { padding: .16rem .35rem; white-space: normal; overflow-wrap: break-word; }
+  th, td { padding: .16rem .35rem; white-space: normal; }
+  th { overflow-wrap: anywhere; }
   td { white-space: nowrap; }
   thead { display: table-header-group; }
   tr, img, figure.drawing, figure.short, li { break-inside: avoid; }
@@ -77,7 +80,7 @@ def page(title: str, subtitle: str, sections: Sequence[Section], made_by: str) -
     return (
         "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
         "<meta name='viewport' content='width=device-width, initial-scale=1'>"
-        "<link rel='icon' href='data:,'>"
+        f"<meta http-equiv='Content-Security-Policy' content=\"{POLICY}\"><link rel='icon' href='data:,'>"
         f"<title>{html.escape(title)}</title><style>{_CSS}</style></head>\n<body><header><h1>{html.escape(title)}</h1>"
         f"<p>{html.escape(subtitle)}</p></header>\n<main>\n{body}\n</main>\n"
         f"<footer><p class='note'>{html.escape(made_by)}</p></footer></body></html>\n"
@@ -98,9 +101,9 @@ def _section(section: Section) -> str:
 def _drawing(drawing: Drawing) -> str:
     content = drawing.file.read_bytes()
     data = base64.b64encode(content).decode()
-    pixels = int.from_bytes(content[16:20], "big")  # the width in a PNG's header
+    width = round(int.from_bytes(content[16:20], "big") * 96 / DPI)  # pixels in a PNG's header, as 96 to the inch
     caption = html.escape(drawing.caption)
     return (
-        f"<figure class='drawing'><img alt='{caption}' width='{round(pixels * 96 / DPI)}' src='data:image/png;base64,{data}'>"
+        f"<figure class='drawing'><img alt='{caption}' width='{width}' src='data:image/png;base64,{data}'>"
         f"<figcaption>{caption}</figcaption></figure>"
     )

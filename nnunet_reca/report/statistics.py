@@ -130,7 +130,7 @@ def signed_rank(differences: NDArray[np.float64]) -> float:
     if not len(differences):
         return float("nan")
     kept = differences[differences != 0]
-    if not len(kept):
+    if len(kept) < 2:  # one case has two signs, each as likely
         return 1.0
     method = stats.PermutationMethod(n_resamples=2**EXACT) if len(kept) <= EXACT else "auto"
     with warnings.catch_warnings():

@@ -113,8 +113,9 @@ def html_table(table: Table) -> str:
         f"<tr>{''.join(cell(text, c, r) for c, text in enumerate(row))}</tr>" for r, row in enumerate(table.rows)
     )
     notes = "".join(f"<p class='note'>{html.escape(note)}</p>" for note in table.notes)
+    kind = "table short" if len(table.rows) <= SHORT else "table"
     return (
-        f"<figure class='table{' short' if len(table.rows) <= SHORT else ''}' id='{html.escape(table.key)}'><figcaption>{html.escape(table.title)}</figcaption>"
+        f"<figure class='{kind}' id='{html.escape(table.key)}'><figcaption>{html.escape(table.title)}</figcaption>"
         f"<div class='scroll' tabindex='0'><table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table></div>"
         f"{notes}</figure>"
     )
