@@ -64,7 +64,7 @@ class Results:
         self.references = self.preprocessed / "gt_segmentations"
         for folder in (self.references, self.results, self.raw / "imagesTr", self.raw / "labelsTr"):
             folder.mkdir(parents=True)
-        save_json(self.dataset_json, str(self.raw / "dataset.json"))
+        save_json(self.dataset_json, str(self.raw / "dataset.json"), sort_keys=False)
 
     def write(self, file: Path, array: np.ndarray) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -96,8 +96,8 @@ class Results:
         if configuration not in plans["configurations"]:
             plans["configurations"][configuration] = {"inherits_from": "3d_fullres", "previous_stage": "3d_lowres"}
         dataset_json = self.dataset_json | ({"labels": dict(labels)} if labels else {})
-        save_json(plans, str(folder / "plans.json"))
-        save_json(dataset_json, str(folder / "dataset.json"))
+        save_json(plans, str(folder / "plans.json"), sort_keys=False)
+        save_json(dataset_json, str(folder / "dataset.json"), sort_keys=False)
         manager = PlansManager(plans).get_label_manager(dataset_json)
         regions = manager.foreground_regions if manager.has_regions else manager.foreground_labels
         for fold, predictions in folds.items():

@@ -96,7 +96,8 @@ def read_segmentation(reader: Any, file: Path) -> tuple[NDArray[np.integer], lis
         kind = np.uint8 if largest < 2**8 else np.uint16 if largest < 2**16 else np.int32
         return data[0].astype(kind), [float(s) for s in properties["spacing"]]
     except Exception as error:  # readers raise whatever their libraries do
-        raise ValueError(f"{file} cannot be read: {(str(error).splitlines() or [type(error).__name__])[0]}") from error
+        lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+        raise ValueError(f"{file} cannot be read: {lines[-1].strip()}") from error  # SimpleITK's reason comes last
 
 
 def _score_task(task: Task) -> list[Any]:

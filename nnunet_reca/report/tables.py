@@ -56,9 +56,9 @@ class Table:
                 raise ValueError(f"expected {len(self.columns)} cells in a row of {self.key}, got {len(row)}: {row}")
 
 
-def transposed(table: Table, corner: str = "") -> Table:
+def transposed(table: Table, corner: str | None = None) -> Table:
     """Rows and columns exchanged, of a table with one text column."""
-    columns = (corner or table.columns[0], *(row[0] for row in table.rows))
+    columns = (table.columns[0] if corner is None else corner, *(row[0] for row in table.rows))
     rows = tuple((name, *(row[n] for row in table.rows)) for n, name in enumerate(table.columns) if n)
     best = frozenset((column - 1, row + 1) for row, column in table.best)
     return Table(table.key, table.title, columns, rows, 1, best, table.notes)

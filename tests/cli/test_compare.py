@@ -1,5 +1,7 @@
+import contextlib
 import csv
 import hashlib
+import io
 import json
 import re
 from pathlib import Path
@@ -21,10 +23,10 @@ def run(capsys, *arguments):
 
 
 def refused(capsys, *arguments):
-    """Message of a run that must fail, without a traceback."""
+    """Message of a run that must fail, without a traceback; progress bars may precede it."""
     status, _, error = run(capsys, *arguments)
-    assert status == 1 and error.startswith("nnUNetv2_reca_compare: ") and "Traceback" not in error
-    return error
+    assert status == 1 and error.count("nnUNetv2_reca_compare: ") == 1 and "Traceback" not in error
+    return error.split("nnUNetv2_reca_compare: ")[1]
 
 
 def digests(folder: Path):
@@ -35,32 +37,49 @@ def results_of(folder: Path):
     return json.loads((folder / "results.json").read_text())
 
 
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """nnU-Net's folders with two models of two folds, and the report on them in ``report``."""
+    folder = tmp_path_factory.mktemp("made")
+    with pytest.MonkeyPatch.context() as patch:
+        point_to(folder, patch)
+        two_models(folder)
+        before = digests(folder)
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            assert main([*TWO, "-o", str(folder / "report")]) == 0
+    return folder, before, printed.getvalue()
+
+
 @pytest.fixture
-def made(folders, capsys):
-    """A report on two folds of two models, and what they were."""
-    results = two_models(folders)
-    before = digests(folders)
-    status, printed, _ = run(capsys, *TWO, "-o", folders / "report")
-    assert status == 0
-    return results, folders / "report", before, printed
+def made(home, monkeypatch):
+    """The same, with nnU-Net's variables pointing there; tests leave it as it is."""
+    point_to(home[0], monkeypatch)
+    return home
 
 
-def test_a_report_has_page_tables_numbers_and_figures_and_changes_no_input(made, folders):
-    _, folder, before, printed = made
+def point_to(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    for name in ("raw", "preprocessed", "results"):
+        (folder / name).mkdir(exist_ok=True)
+        patch.setenv(f"nnUNet_{name}", str(folder / name))
+
+
+def test_a_report_has_page_tables_numbers_and_figures_and_changes_no_input(made):
+    home, before, printed = made
+    folder = home / "report"
     names = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
     assert names >= {"report.html", "tables.md", "tables.tex", "results.json"}
     assert names >= {"cases.csv", "means.csv", "differences.csv", "cost.csv"}
     assert names >= {f"figures/{n}.png" for n in ("paired", "labels", "training", "overlay_1")}
     assert str(folder / "report.html") in printed
-    after = digests(folders)
+    after = digests(home)
     assert {p: d for p, d in after.items() if folder not in p.parents} == before
-    assert not [p for p in folders.iterdir() if p.name.startswith(".")]
+    assert not [p for p in home.iterdir() if p.name.startswith(".")]
 
 
 def test_numbers_are_nnunets_and_hand_computable(made):
-    results, folder, _, _ = made
-    found = results_of(folder)
-    b = next(p for p in results.results.iterdir() if "TrainerB" in p.name)
+    found = results_of(made[0] / "report")
+    b = next(p for p in (made[0] / "results" / DATASET).iterdir() if "TrainerB" in p.name)
     summaries = [json.loads((b / f"fold_{f}" / "validation" / "summary.json").read_text()) for f in range(2)]
     theirs = [entry["metrics"]["1"]["Dice"] for s in summaries for entry in s["metric_per_case"]]
     (pooled,) = [m for m in found["means"] if (m["model"], m["label"], m["fold"]) == (b.name, "Liver", "pooled")]
@@ -73,7 +92,7 @@ def test_numbers_are_nnunets_and_hand_computable(made):
 
 
 def test_csv_and_json_hold_the_same_cases(made):
-    _, folder, _, _ = made
+    folder = made[0] / "report"
     with (folder / "cases.csv").open() as stream:
         rows = list(csv.DictReader(stream))
     records = results_of(folder)["cases"]
@@ -82,7 +101,7 @@ def test_csv_and_json_hold_the_same_cases(made):
 
 
 def test_the_page_is_self_contained(made):
-    _, folder, _, _ = made
+    folder = made[0] / "report"
     text = (folder / "report.html").read_text()
     assert "<script" not in text and not re.search(r"(?:https?:)?//[a-z]", re.sub(r"base64,[^']*", "", text))
     sources = re.findall(r"(?:src|href)='([^']{0,22})", text)
@@ -90,11 +109,10 @@ def test_the_page_is_self_contained(made):
     assert text.count("data:image/png;base64,") == len(list((folder / "figures").iterdir()))
 
 
-def test_two_processes_give_the_same_numbers_as_one(made, folders, capsys):
-    _, folder, _, _ = made
-    status, _, _ = run(capsys, *TWO[:-1], "2", "-o", folders / "again", "--overlays", "0")
+def test_two_processes_give_the_same_numbers_as_one(made, tmp_path, capsys):
+    status, _, _ = run(capsys, *TWO[:-1], "2", "-o", tmp_path / "again", "--overlays", "0")
     assert status == 0
-    first, second = (results_of(f) for f in (folder, folders / "again"))
+    first, second = (results_of(f) for f in (made[0] / "report", tmp_path / "again"))
     assert first["cases"] == second["cases"] and first["differences"] == second["differences"]
 
 
@@ -116,16 +134,16 @@ def test_overwrite_replaces_reports_only(folders, capsys):
     assert "got the file" in refused(capsys, *TWO, "-o", folders / "mine" / "thesis.txt", "--overwrite")
 
 
-def test_a_failure_late_on_leaves_the_old_report_and_no_half_of_a_new_one(made, folders, capsys, monkeypatch):
-    _, folder, _, _ = made
-    before = digests(folders)
+def test_a_failure_late_on_leaves_the_old_report_and_no_half_of_a_new_one(made, capsys, monkeypatch):
+    folder = made[0] / "report"
+    before = digests(made[0])
 
     def broken(*arguments):
         raise OSError("disk full")
 
     monkeypatch.setattr(report, "_write", broken)
     assert "disk full" in refused(capsys, *TWO, "-o", folder, "--overwrite")
-    assert digests(folders) == before and not [p for p in folders.iterdir() if p.name.startswith(".")]
+    assert digests(made[0]) == before and not [p for p in made[0].iterdir() if p.name.startswith(".")]
 
 
 def test_every_unreadable_file_is_named(folders, capsys):

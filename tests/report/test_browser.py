@@ -28,29 +28,30 @@ FLAGS = [
 #: Shows the page in a frame of a phone's, a desktop's and a printed page's width, and writes down what it finds.
 PROBE = """<!doctype html><body><script>
 const source = SOURCE, found = {};
-function look(name, width, text) { return new Promise(done => {
+const guard = "<script>violations = [];" +
+  "addEventListener('securitypolicyviolation', e => violations.push(e.blockedURI))</scr" + "ipt><title>";
+function look(name, width, text) {
   const frame = document.createElement('iframe');
   frame.style = `width:${width}px;height:900px;border:0`;
-  frame.onload = async () => {
-    const page = frame.contentDocument;
-    await Promise.all([...page.images].map(image => image.decode().catch(() => 0)));
-    const tables = [...page.querySelectorAll('table')].map(t => t.getBoundingClientRect().right);
-    found[name] = {width, scroll: page.documentElement.scrollWidth, images: [...page.images].map(i => i.naturalWidth),
-      widest: Math.max(...tables, ...[...page.images].map(i => i.getBoundingClientRect().right)),
+  frame.onload = () => {
+    const page = frame.contentDocument, images = [...page.images];
+    const right = element => element.getBoundingClientRect().right;
+    found[name] = {width, scroll: page.documentElement.scrollWidth, images: images.map(i => i.naturalWidth),
+      widest: Math.max(...[...page.querySelectorAll('table'), ...images].map(right)),
       clipped: [...page.querySelectorAll('.scroll')].filter(s => s.scrollWidth > s.clientWidth + 1).length,
       fetched: frame.contentWindow.performance.getEntriesByType('resource').map(e => e.name.slice(0, 60)),
-      violations: frame.contentWindow.violations, text: page.body.innerText.length};
-    done(); };
-  frame.srcdoc = text.replace('<title>', "<script>violations = [];" +
-    "addEventListener('securitypolicyviolation', e => violations.push(e.blockedURI))</scr" + "ipt><title>");
-  document.body.append(frame); }); }
-(async () => {
-  await look('phone', 390, source);
-  await look('desktop', 1280, source);
-  await look('paper', 695, source.replace('@media print', '@media screen'));
+      violations: frame.contentWindow.violations};
+  };
+  frame.srcdoc = text.replace('<title>', guard);
+  document.body.append(frame);
+}
+look('phone', 390, source);
+look('desktop', 1280, source);
+look('paper', 695, source.replace('@media print', '@media screen'));
+onload = () => {
   const out = document.createElement('pre'); out.id = 'found'; out.textContent = JSON.stringify(found);
   document.body.replaceChildren(out);
-})();
+};
 </script></body>"""
 
 
@@ -93,7 +94,7 @@ def seen(page, tmp_path_factory):
     text = text.replace(POLICY, f"{POLICY}; script-src 'unsafe-inline'")
     probe = folder / "probe.html"
     probe.write_text(PROBE.replace("SOURCE", json.dumps(text).replace("</", "<\\/")))
-    dom = browse(folder, "--virtual-time-budget=60000", "--dump-dom", probe.as_uri())
+    dom = browse(folder, "--dump-dom", probe.as_uri())
     found = re.search(r'<pre id="found">(.*?)</pre>', dom, re.S)
     assert found, dom[-2000:]
     return json.loads(html.unescape(found[1]))
