@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from nnunet_reca.report.cost import Cost
 from nnunet_reca.report.naming import UNKNOWN, large, number, p_value
 from nnunet_reca.report.scores import METRICS, Metric, Scores
-from nnunet_reca.report.statistics import FEWEST, MEAN, Paired, by_case, nan_mean
+from nnunet_reca.report.statistics import FEWEST, LEVEL, MEAN, Paired, by_case, nan_mean
 from nnunet_reca.report.tables import Table, transposed
 
 #: more labels than this become rows
@@ -159,6 +159,11 @@ def _difference_table(metric: Metric, paired: Sequence[Paired], scores: Scores, 
         notes.append(
             f"{too_few} of the tests rest on fewer than {FEWEST} cases that differ, and cannot reach p < 0.05 whatever "
             "the scores."
+        )
+    if paired[0].p_least >= LEVEL:
+        notes.append(
+            f"With so few cases and {len(paired)} tests the smallest corrected p that is possible is "
+            f"{p_value(paired[0].p_least)}."
         )
     reference = "" if several else f" from {names[paired[0].reference]}"
     return Table(

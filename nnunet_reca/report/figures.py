@@ -82,15 +82,20 @@ def _paired(scores: Scores, names: Mapping[str, str], file: Path, all_pairs: boo
     if len(scores.labels) <= PANELS:
         columns |= dict(zip(scores.labels, np.moveaxis(values, 2, 0), strict=True))
     chosen = pairs(len(scores.models), all_pairs=all_pairs)
+    panels = [(a, b, label) for a, b in chosen for label in columns]
+    across = min(len(panels), len(columns) if len(columns) > 1 else PANELS + 1)
+    down = math.ceil(len(panels) / across)
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(1.2 + 2.5 * len(columns), 0.5 + 2.9 * len(chosen)), layout="constrained")
-        grid = figure.subplots(len(chosen), len(columns), squeeze=False, sharey=True)
-        for axes, (a, b) in zip(grid, chosen, strict=True):
-            for axis, (label, column) in zip(axes, columns.items(), strict=True):
-                _slopes(axis, column[a], column[b])
-                axis.set_xticks([0, 1], [wrapped(names[scores.models[n]]) for n in (a, b)])
-                axis.set_title(label)
-            axes[0].set_ylabel(heading(dice, scores))
+        figure = Figure(figsize=(1.2 + 2.5 * across, 0.5 + 2.9 * down), layout="constrained")
+        grid = figure.subplots(down, across, squeeze=False, sharey="row")
+        for axis, (a, b, label) in zip(grid.flat, panels, strict=False):
+            _slopes(axis, columns[label][a], columns[label][b])
+            axis.set_xticks([0, 1], [wrapped(names[scores.models[n]]) for n in (a, b)])
+            axis.set_title(label)
+        for axis in list(grid.flat)[len(panels) :]:
+            axis.set_axis_off()
+        for axis in grid[:, 0]:
+            axis.set_ylabel(heading(dice, scores))
         handles = [
             Line2D([], [], color=c, ls=line, marker=m, ms=4, label=text)
             for c, line, m, text in (
@@ -100,7 +105,7 @@ def _paired(scores: Scores, names: Mapping[str, str], file: Path, all_pairs: boo
                 ("black", "-", "D", "mean"),
             )
         ]
-        figure.legend(handles=handles, loc="outside lower center", ncols=2 if len(columns) == 1 else 4)
+        figure.legend(handles=handles, loc="outside lower center", ncols=2 if across == 1 else 4)
         figure.savefig(file, dpi=DPI, facecolor="white")
     return Drawing(file, "Dice of every case with both models; a line is a case, black the mean.")
 
@@ -125,21 +130,21 @@ def _slopes(axis: Any, first: NDArray[np.float64], second: NDArray[np.float64]) 
 def _strips(metrics: Sequence[Metric], scores: Scores, names: Mapping[str, str], file: Path) -> Drawing:
     """Box and points of every label and model; a column of axes for each metric."""
     lines = math.ceil(len(scores.labels) / PER_ROW)
-    across = min(PER_ROW, len(scores.labels))
+    across = math.ceil(len(scores.labels) / lines)
     width = min(10.0, len(metrics) * max(2.4, 0.9 + 0.55 * across * (len(scores.models) + 1)))
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(width, 0.5 + 2.7 * lines), layout="constrained")
         grid = figure.subplots(lines, len(metrics), squeeze=False, sharey="col")
         for metric, axes in zip(metrics, grid.T, strict=True):
             for line, axis in enumerate(axes):
-                labels = range(line * PER_ROW, min((line + 1) * PER_ROW, len(scores.labels)))
+                labels = range(line * across, min((line + 1) * across, len(scores.labels)))
                 _strip(axis, metric, scores, labels)
                 axis.set_xlim(-0.5, across - 0.5)
         handles = [
             Line2D([], [], color=style_of(n)[0], marker=style_of(n)[1], ls="none", ms=5, label=names[m])
             for n, m in enumerate(scores.models)
         ]
-        figure.legend(handles=handles, loc="outside lower center", ncols=_columns(names, width))
+        figure.legend(handles=handles, loc="outside lower center", ncols=fitting_columns(list(names.values()), width))
         figure.savefig(file, dpi=DPI, facecolor="white")
     return Drawing(
         file,
@@ -197,7 +202,7 @@ def draw_training(logs: Mapping[str, Sequence[TrainingLog]], names: Mapping[str,
             axis.set_xlabel("Epoch")
             axis.xaxis.get_major_locator().set_params(integer=True)
         handles, texts = axes[0].get_legend_handles_labels()
-        figure.legend(handles, texts, loc="outside lower center", ncols=_columns(names, 9.5))
+        figure.legend(handles, texts, loc="outside lower center", ncols=fitting_columns(list(names.values()), 9.5))
         figure.savefig(file, dpi=DPI, facecolor="white")
     return Drawing(
         file,
@@ -228,7 +233,7 @@ def _curves(axis: Any, folds: Sequence[Mapping[int, float]], index: int, name: s
     axis.plot(epochs, mean, color=colour, lw=1.8, ls=line, marker=marker if few else None, ms=4.5, label=name)
 
 
-def _columns(names: Mapping[str, str], width: float) -> int:
+def fitting_columns(texts: Sequence[str], width: float) -> int:
     """Columns of a legend that fit into inches."""
-    longest = max(len(name) for name in names.values())
-    return max(1, min(len(names), int(width / (0.5 + 0.075 * longest))))
+    longest = max(len(text) for text in texts)
+    return max(1, min(len(texts), int(width / (0.6 + 0.075 * longest))))

@@ -15,7 +15,7 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from nnunet_reca.report.agreement import Common
-from nnunet_reca.report.figures import COLOURS, DPI, LINES, STYLE, Drawing, style_of
+from nnunet_reca.report.figures import COLOURS, DPI, LINES, STYLE, Drawing, fitting_columns, style_of
 from nnunet_reca.report.models import Key, Model, Region
 from nnunet_reca.report.naming import number, wrapped
 from nnunet_reca.report.scores import Scores, read_segmentation
@@ -24,7 +24,7 @@ from nnunet_reca.report.statistics import nan_mean
 #: both of two models wrong
 BOTH = "#F0E442"
 #: panels in a row
-PER_ROW = 5
+PER_ROW = 6
 #: of a slice around what is segmented in it
 MARGIN = 0.25
 
@@ -82,7 +82,7 @@ def draw_overlays(
     for rank, position in enumerate(tqdm(most_different(scores, count), desc="drawing cases", unit="case"), start=1):
         key = scores.keys[position]
         cut = _slice(models, key, references[key[1]], images.get(key[1], ()), reader, common.ignore)
-        titles = [f"{wrapped(names[m.name], 24)}\nDice {number(means[n, position])}" for n, m in enumerate(models)]
+        titles = [f"{wrapped(names[m.name], 28)}\nDice {number(means[n, position])}" for n, m in enumerate(models)]
         file = folder / f"overlay_{rank}.png"
         _draw(cut, titles, common, [names[m.name] for m in models], file)
         dice = ", ".join(f"{names[m.name]} {number(means[n, position])}" for n, m in enumerate(models))
@@ -145,8 +145,8 @@ def _box(mask: NDArray[np.bool_]) -> tuple[slice, ...]:
 
 def _draw(cut: Slice, titles: Sequence[str], common: Common, names: Sequence[str], file: Path) -> None:
     panels = 3 + len(titles)
-    across = min(PER_ROW, panels)
-    down = math.ceil(panels / across)
+    down = math.ceil(panels / PER_ROW)
+    across = math.ceil(panels / down)
     height, width = cut.reference.shape
     panel = 2.1 * min(1.6, max(0.55, cut.aspect * height / width))
     text = 0.16 * max(title.count("\n") + 1 for title in titles) + 0.1
@@ -164,8 +164,9 @@ def _draw(cut: Slice, titles: Sequence[str], common: Common, names: Sequence[str
             _draw_regions(axis, segmentation, common.regions, cut.aspect)
         handles = _region_handles(shown, common.regions)
         handles += _draw_wrong(axes[panels - 1], cut, names)
-        figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 2 * across - 3), fontsize=8)
-        figure.savefig(file, dpi=DPI, facecolor="white")
+        columns = fitting_columns([handle.get_label() for handle in handles], 2.1 * across)
+        figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=8)
+        figure.savefig(file, dpi=DPI, facecolor="white", bbox_inches="tight", pad_inches=0.04)
 
 
 def _show(axis: Any, cut: Slice) -> None:

@@ -42,7 +42,7 @@ tbody tr:nth-child(even) { background: #f4f6f8; }
   .scroll { overflow: visible; }
   table { font-size: 8pt; width: 100%; }
   th, td { padding: .16rem .35rem; white-space: normal; }
-  th { overflow-wrap: anywhere; }
+  tbody th { overflow-wrap: anywhere; min-width: 6.5em; }
   td { white-space: nowrap; }
   thead { display: table-header-group; }
   tr, img, figure.drawing, figure.short, li { break-inside: avoid; }

@@ -59,6 +59,7 @@ def paired_records(paired: Sequence[Paired]) -> list[dict[str, Any]]:
             "high": one.interval[1],
             "p": one.p,
             "p_holm": one.p_holm,
+            "p_least": one.p_least,
             "wins": one.wins,
             "ties": one.ties,
             "losses": one.losses,

@@ -8,7 +8,7 @@ the mean of its scores.
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,8 @@ RESAMPLES = 10_000
 SEED = 0
 #: smaller differences are rounding
 TIE = 1e-9
+#: of significance, where words are chosen by it
+LEVEL = 0.05
 #: fewest differences other than 0 with which the two-sided test can reach p < 0.05: 2 / 2^6
 FEWEST = 6
 #: most of them for which every sign is tried
@@ -39,6 +41,7 @@ class Paired:
         interval: 95 % of the bootstrap's; NaN with fewer than two cases.
         p: of the test, uncorrected; 1 where all cases are ties, NaN without cases.
         p_holm: corrected over all tests of the metric.
+        p_least: smallest corrected p that any of these tests could have, with so many cases and tests.
         wins, ties, losses: cases in which the other model is better, equal, worse.
     """
 
@@ -54,6 +57,7 @@ class Paired:
     ties: int
     losses: int
     p_holm: float = float("nan")
+    p_least: float = 0.0
 
     @property
     def too_few(self) -> bool:
@@ -79,7 +83,8 @@ def compare(scores: Scores, *, all_pairs: bool = False) -> list[Paired]:
             for label, column in columns.items():
                 family.append(compare_pair(metric, label, scores.models[a], scores.models[b], column[a], column[b]))
         corrected = holm([one.p for one in family])
-        found += [Paired(**{**vars(one), "p_holm": p}) for one, p in zip(family, corrected, strict=True)]
+        least = min(1.0, len(family) * 2.0 ** (1 - max(one.wins + one.losses for one in family)))
+        found += [replace(one, p_holm=p, p_least=least) for one, p in zip(family, corrected, strict=True)]
     return found
 
 

@@ -6,9 +6,7 @@ from collections.abc import Mapping, Sequence
 from nnunet_reca.report.models import Model
 from nnunet_reca.report.naming import number, p_value
 from nnunet_reca.report.scores import Scores
-from nnunet_reca.report.statistics import FEWEST, MEAN, RESAMPLES, Paired
-
-LEVEL = 0.05
+from nnunet_reca.report.statistics import FEWEST, LEVEL, MEAN, RESAMPLES, Paired
 
 
 def sentence(paired: Paired, unit: str, names: Mapping[str, str]) -> str:
@@ -47,6 +45,11 @@ def verdict(paired: Paired) -> str:
         return (
             f"With fewer than {FEWEST} cases that differ, no result could reach p < {LEVEL}: this says nothing about "
             "which model is better."
+        )
+    if paired.p_least >= LEVEL:
+        return (
+            f"With so few cases and so many tests, no result could reach p < {LEVEL} after the correction: p does not "
+            "tell whether the models differ."
         )
     if paired.p_holm < LEVEL:
         return (

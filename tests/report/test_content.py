@@ -7,7 +7,7 @@ from nnunet_reca.report.naming import number, p_value, short_names
 from nnunet_reca.report.statistics import compare
 from nnunet_reca.report.wording import sentence, verdict
 
-NAMES = {name: f"model {name}" for name in "ABC"}
+NAMES = {name: f"model {name}" for name in "ABCDE"}
 KEYS = [("0", "a"), ("0", "b"), ("1", "c")]
 
 
@@ -68,6 +68,8 @@ def test_words_do_not_oversell():
     base = np.linspace(0.1, 0.8, 20)[:, None]
     clear = compare(make_scores([base, base + np.linspace(0.01, 0.02, 20)[:, None]]))[0]
     assert "another seed" in verdict(clear)
+    crowd = np.stack([base[:7], *(base[:7] + n / 100 for n in (1, 2, 3, 4))])
+    assert "no result could reach p < 0.05 after the correction" in verdict(compare(make_scores(crowd))[0])
     text = sentence(clear, "mm", NAMES)
     assert text.startswith("Dice: on these 20 cases, the mean Dice of model B is 1.50 points higher (better)")
     assert "p < 0.001 after Holm" in text

@@ -107,3 +107,10 @@ def test_a_case_of_two_folds_counts_once_with_its_mean():
     found = compare(make_scores([[[0.0], [0.0], [0.0]], [[0.2], [0.4], [0.1]]], keys))
     (dice,) = (p for p in found if p.metric is DICE)
     assert dice.cases == 2 and dice.difference == pytest.approx((0.3 + 0.1) / 2)
+
+
+def test_smallest_possible_p_is_that_of_the_cases_and_the_tests():
+    clear = np.stack([np.full((8, 2), 0.2), np.full((8, 2), 0.2) + np.linspace(0.1, 0.5, 16).reshape(8, 2)])
+    found = compare(make_scores(clear))
+    assert found[0].p_least == pytest.approx(3 * 2 / 2**8)
+    assert [p.p_holm for p in found if p.metric is DICE] == pytest.approx([3 * 2 / 2**8] * 3)
