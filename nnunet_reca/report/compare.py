@@ -260,10 +260,10 @@ def _page(
         Section("How it was measured", points=wording.methods(scores)),
     ]
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
-    folds = ", ".join(scores.folds)
+    folds = f"fold{'s' * (len(scores.folds) > 1)} {', '.join(scores.folds)}"
     return (
         f"{about['dataset']}: {' and '.join(names.values()) if len(names) == 2 else f'{len(names)} models'}",
-        f"Cross-validation of {len(models)} models on {cases} cases, folds {folds}.",
+        f"Cross-validation of {len(models)} models on {cases} cases, {folds}.",
         sections,
         f"Made by nnUNetv2_reca_compare; {versions}. All numbers: results.json and the CSV files beside this page.",
     )
