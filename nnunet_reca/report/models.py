@@ -120,13 +120,13 @@ def _find_model(
         return None
     try:
         regions, ignore = _labels(folder)
+        ending = str(_json(folder / "dataset.json")["file_ending"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, AssertionError) as error:
         problems.append(f"{name}: {folder} has no usable plans.json and dataset.json: {_first_line(error)}")
         return None
     validations: dict[Key, Validation] = {}
     for fold in folds:
         prefix = f"{name}, fold {fold}"
-        ending = str(_json(folder / "dataset.json")["file_ending"])
         try:
             found = _read_fold(folder / f"fold_{fold}", regions, ending, train.replace("FOLD", fold))
         except ComparisonError as error:

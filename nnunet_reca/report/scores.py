@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnunet_reca.report.agreement import Common
-from nnunet_reca.report.models import ComparisonError, Key, Model, Region
+from nnunet_reca.report.models import ComparisonError, Key, Model, Region, Validation
 
 #: a Dice further away from summary.json's is another prediction's, or another reference's
 DICE_TOLERANCE = 1e-4
@@ -141,21 +141,10 @@ def measure(
         ComparisonError: naming every file that cannot be read, and every Dice that is not summary.json's.
     """
     reader = reader_of(models[0])
-    tasks = [
-        Task(
-            key,
-            references[key[1]],
-            tuple(m.validations[key].prediction for m in models),
-            reader,
-            common.regions,
-            common.ignore,
-            tolerance,
-        )
-        for key in common.keys
-    ]
-    labels = tuple(common.regions)
-    values = {metric.key: np.full((len(models), len(tasks), len(labels)), np.nan) for metric in METRICS}
-    one_empty = np.zeros((len(models), len(tasks), len(labels)), dtype=bool)
+    tasks = _tasks(models, common, references, reader, tolerance)
+    shape = (len(models), len(tasks), len(common.regions))
+    values = {metric.key: np.full(shape, np.nan) for metric in METRICS}
+    one_empty = np.zeros(shape, dtype=bool)
     problems = []
     for position, found in _run(tasks, processes, progress):
         problems += [f"fold {tasks[position].key[0]}: {text}" for text in found if isinstance(text, str)]
@@ -163,21 +152,39 @@ def measure(
             if isinstance(scores, str):
                 continue
             validation = models[index].validations[tasks[position].key]
-            for column, label in enumerate(labels):
-                score, dice = scores[label], validation.dice[label]
-                if not np.isclose(score.dice, dice, rtol=0, atol=DICE_TOLERANCE, equal_nan=True):
-                    problems.append(
-                        f"{validation.prediction}: Dice of {label} is {score.dice:.4f}, summary.json says {dice:.4f}; "
-                        "the prediction or the reference has changed since, validate again with nnUNetv2_train --val"
-                    )
-                values["dice"][index, position, column] = dice
-                values["hd95"][index, position, column] = score.hd95
-                values["nsd"][index, position, column] = score.nsd
-                one_empty[index, position, column] = score.one_empty
+            problems += _doubts(validation, scores)
+            for column, label in enumerate(common.regions):
+                place = index, position, column
+                values["dice"][place] = validation.dice[label]
+                values["hd95"][place], values["nsd"][place] = scores[label].hd95, scores[label].nsd
+                one_empty[place] = scores[label].one_empty
     if problems:
         raise ComparisonError(sorted(problems), "files do not fit")
     unit = "px" if type(reader).__name__ == "NaturalImage2DIO" else "mm"
-    return Scores(tuple(m.name for m in models), common.keys, labels, values, one_empty, unit, tolerance)
+    names, labels = tuple(m.name for m in models), tuple(common.regions)
+    return Scores(names, common.keys, labels, values, one_empty, unit, tolerance)
+
+
+def _tasks(
+    models: Sequence[Model], common: Common, references: Mapping[str, Path], reader: Any, tolerance: float
+) -> list[Task]:
+    """A task for every common case."""
+    found = []
+    for key in common.keys:
+        predictions = tuple(model.validations[key].prediction for model in models)
+        found.append(Task(key, references[key[1]], predictions, reader, common.regions, common.ignore, tolerance))
+    return found
+
+
+def _doubts(validation: Validation, scores: Mapping[str, Any]) -> list[str]:
+    """A message for every label whose Dice is not that of summary.json."""
+    return [
+        f"{validation.prediction}: Dice of {label} is {score.dice:.4f}, summary.json says "
+        f"{validation.dice[label]:.4f}; the prediction or the reference has changed since, "
+        "validate again with nnUNetv2_train --val"
+        for label, score in scores.items()
+        if not np.isclose(score.dice, validation.dice[label], rtol=0, atol=DICE_TOLERANCE, equal_nan=True)
+    ]
 
 
 def reader_of(model: Model) -> Any:
