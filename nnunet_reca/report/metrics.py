@@ -70,7 +70,7 @@ def score_case(
     if flat:
         reference, prediction, spacing = reference[0], prediction[0], spacing[1:]
     diagonal = float(np.linalg.norm(np.multiply(reference.shape, spacing)))
-    boxes = [find_objects(segmentation.astype(np.int32, copy=False)) for segmentation in (reference, prediction)]
+    boxes = [find_objects(segmentation) for segmentation in (reference, prediction)]
     scores = {}
     for name, region in regions.items():
         values = (region,) if isinstance(region, int) else region
