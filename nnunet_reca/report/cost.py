@@ -1,0 +1,109 @@
+"""What models take: parameters, FLOPs of a patch, time of an epoch, peak memory where a log tells it.
+
+The network is built on the meta device from the model's own plans.json, by its trainer where nnU-Net finds that, and
+counted without deep supervision, as in prediction. FLOPs are ``torch.utils.flop_counter``'s, two for a multiply-add.
+"""
+
+import contextlib
+import io
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from nnunet_reca.report.logs import TrainingLog
+from nnunet_reca.report.models import Model
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Cost of a model; None where it is not known.
+
+    Attributes:
+        model: name.
+        patch_size: of the plan, in voxels.
+        batch_size: of the plan.
+        parameters: of the network.
+        flops: of a forward pass of one patch.
+        epochs: of the folds' trainings, the fewest and the most.
+        epoch_seconds: median over the epochs of all folds.
+        peak_memory: largest in any log, in GiB.
+        notes: what a reader must know, such as why something is not known.
+    """
+
+    model: str
+    patch_size: tuple[int, ...]
+    batch_size: int
+    parameters: int | None
+    flops: int | None
+    epochs: tuple[int, int] | None
+    epoch_seconds: float | None
+    peak_memory: float | None
+    notes: tuple[str, ...]
+
+
+def cost_of(model: Model, logs: Sequence[TrainingLog]) -> Cost:
+    """Cost of a model from its plan and the logs of its folds."""
+    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+    configuration = PlansManager(model.read("plans.json")).get_configuration(model.configuration)
+    patch_size = tuple(int(size) for size in configuration.patch_size)
+    parameters, flops, notes = _network_cost(model, patch_size)
+    seconds = [epoch.seconds for log in logs for epoch in log.epochs.values() if epoch.seconds is not None]
+    lengths = [len(log.epochs) for log in logs if log.epochs]
+    memory = [log.peak_memory for log in logs if log.peak_memory is not None]
+    if configuration.previous_stage_name:
+        notes.append(f"second stage of a cascade, the cost of {configuration.previous_stage_name} comes on top")
+    return Cost(
+        model.name,
+        patch_size,
+        int(configuration.batch_size),
+        parameters,
+        flops,
+        (min(lengths), max(lengths)) if lengths else None,
+        statistics.median(seconds) if seconds else None,
+        max(memory) if memory else None,
+        tuple(notes),
+    )
+
+
+def _network_cost(model: Model, patch_size: tuple[int, ...]) -> tuple[int | None, int | None, list[str]]:
+    """Parameters, FLOPs and notes; networks of others may fail in any way, which is a note."""
+    import torch
+    from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
+    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+    from torch.utils.flop_counter import FlopCounterMode
+
+    plans, dataset_json = PlansManager(model.read("plans.json")), model.read("dataset.json")
+    chosen = plans.get_configuration(model.configuration)
+    channels = determine_num_input_channels(plans, chosen, dataset_json)
+    heads = plans.get_label_manager(dataset_json).num_segmentation_heads
+    trainer, notes = _trainer(model.trainer)
+    parameters = None
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), torch.device("meta"), torch.no_grad():
+            network = trainer.build_network_architecture(plans, chosen, channels, heads, False).eval()
+            parameters = sum(parameter.numel() for parameter in network.parameters())
+            with FlopCounterMode(display=False) as counter:
+                network(torch.empty(1, channels, *patch_size, device="meta"))
+        return parameters, int(counter.get_total_flops()), notes
+    except Exception as error:
+        reason = (str(error).splitlines() or [""])[0][:120]
+        what = "FLOPs" if parameters else "parameters and FLOPs"
+        return parameters, None, [*notes, f"{what} not known: {type(error).__name__}: {reason}"]
+
+
+def _trainer(name: str) -> tuple[Any, list[str]]:
+    """The trainer's class, nnU-Net's default where it is not installed here, and notes."""
+    from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+    from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
+
+    from nnunet_reca import trainers
+
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            return recursive_find_trainer_class_by_name(name), []
+    except Exception:
+        with contextlib.suppress(AttributeError, ValueError):  # without the start-up hook nnU-Net does not find ours
+            return getattr(trainers, name), []
+    return nnUNetTrainer, [f"nnU-Net does not find {name} here: counted is the network that its plans.json names"]

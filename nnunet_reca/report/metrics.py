@@ -1,0 +1,111 @@
+"""Dice, 95th percentile Hausdorff distance and normalised surface distance of one case.
+
+Distances are MONAI's: between the border voxels of both masks, in the units of the image's spacing. HD95 is the larger
+of both directions' 95th percentiles; NSD is the part of both borders that lies within the tolerance of the other one.
+The edge of the image counts as border, and an image of one slice is measured as a 2D image.
+
+Conventions: prediction and reference both empty, all metrics are NaN and left out of means, as nnU-Net does for Dice.
+One of them empty, Dice and NSD are 0 and HD95 is the diagonal of the image. Voxels with the ignore label in the
+reference are background in both.
+"""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from monai.metrics import compute_hausdorff_distance, compute_surface_dice
+from numpy.typing import NDArray
+from scipy.ndimage import find_objects
+
+from nnunet_reca.report.models import Region
+
+
+@dataclass(frozen=True)
+class CaseScore:
+    """Scores of a label or region in a case.
+
+    Attributes:
+        dice, hd95, nsd: see the module; HD95 in the unit of the spacing.
+        one_empty: either prediction or reference is empty, not both.
+    """
+
+    dice: float
+    hd95: float
+    nsd: float
+    one_empty: bool = False
+
+
+def score_case(
+    reference: NDArray[np.integer],
+    prediction: NDArray[np.integer],
+    spacing: Sequence[float],
+    regions: Mapping[str, Region],
+    *,
+    tolerance: float,
+    ignore: int | None = None,
+) -> dict[str, CaseScore]:
+    """Scores by label.
+
+    Args:
+        reference, prediction: label maps (D, H, W) or (H, W).
+        spacing: of their axes.
+        regions: label or region by name.
+        tolerance: of NSD, in the unit of the spacing.
+        ignore: value of the ignore label.
+
+    Raises:
+        ValueError: if the shapes or the spacing do not fit.
+    """
+    if reference.shape != prediction.shape or len(spacing) != reference.ndim:
+        raise ValueError(
+            f"expected a prediction of the reference's shape {reference.shape} and a spacing per axis, "
+            f"got {prediction.shape} and {tuple(spacing)}; predict the case again"
+        )
+    if ignore is not None:
+        ignored = reference == ignore
+        reference, prediction = (np.where(ignored, 0, s).astype(s.dtype) for s in (reference, prediction))
+    flat = reference.ndim == 3 and reference.shape[0] == 1
+    if flat:
+        reference, prediction, spacing = reference[0], prediction[0], spacing[1:]
+    diagonal = float(np.linalg.norm(np.multiply(reference.shape, spacing)))
+    boxes = [find_objects(segmentation) for segmentation in (reference, prediction)]
+    scores = {}
+    for name, region in regions.items():
+        values = (region,) if isinstance(region, int) else region
+        box = _union([found[v - 1] for found in boxes for v in values if 0 < v <= len(found)])
+        masks = [_mask(segmentation[box], values) for segmentation in (reference, prediction)] if box else []
+        scores[name] = _score(masks, spacing, tolerance, diagonal)
+    return scores
+
+
+def _union(boxes: Sequence[tuple[slice, ...] | None]) -> tuple[slice, ...] | None:
+    """Smallest box around others; None if there is none."""
+    found = [box for box in boxes if box]
+    if not found:
+        return None
+    return tuple(slice(min(s.start for s in axis), max(s.stop for s in axis)) for axis in zip(*found, strict=True))
+
+
+def _mask(segmentation: NDArray[np.integer], values: Sequence[int]) -> NDArray[np.bool_]:
+    return segmentation == values[0] if len(values) == 1 else np.isin(segmentation, values)
+
+
+def _score(masks: list[NDArray[np.bool_]], spacing: Sequence[float], tolerance: float, diagonal: float) -> CaseScore:
+    sizes = [int(mask.sum()) for mask in masks]
+    if not sum(sizes):
+        return CaseScore(float("nan"), float("nan"), float("nan"))
+    if not min(sizes):
+        return CaseScore(0.0, diagonal, 0.0, one_empty=True)
+    reference, prediction = masks
+    dice = 2 * int((reference & prediction).sum()) / sum(sizes)
+    if np.array_equal(reference, prediction):
+        return CaseScore(dice, 0.0, 1.0)
+    first, second = (torch.from_numpy(mask)[None, None] for mask in (prediction, reference))
+    arguments = {"include_background": True, "spacing": [float(s) for s in spacing]}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of MONAI about its own calls
+        distance = compute_hausdorff_distance(first, second, percentile=95, **arguments)
+        surface = compute_surface_dice(first, second, class_thresholds=[tolerance], **arguments)
+    return CaseScore(dice, float(distance), float(surface))

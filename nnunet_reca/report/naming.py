@@ -1,0 +1,73 @@
+"""Short names of models and plain numbers, as tables and figures show them."""
+
+import math
+from collections.abc import Sequence
+
+PREFIX = "nnUNetTrainer"
+#: shown where a number is not known
+UNKNOWN = "–"
+
+
+def short_names(names: Sequence[str]) -> dict[str, str]:
+    """Shortest names that tell the models ``trainer__plans__configuration`` apart."""
+    parts = [name.split("__") for name in names]
+    varies = [len({part[axis] for part in parts}) > 1 for axis in range(3)]
+    trainers = _short_trainers([part[0] for part in parts])
+    found = {}
+    for name, trainer, (_, plans, configuration) in zip(names, trainers, parts, strict=True):
+        shown = [trainer] if varies[0] or not any(varies) else []
+        shown += [configuration] if varies[2] else []
+        shown += [plans] if varies[1] else []
+        found[name] = ", ".join(shown)
+    return found if len(set(found.values())) == len(names) else dict(zip(names, names, strict=True))
+
+
+def _short_trainers(trainers: Sequence[str]) -> list[str]:
+    """Trainers without nnU-Net's prefix and without the options that all have."""
+    rests = [trainer.removeprefix(PREFIX) for trainer in trainers]
+    options = [
+        (rest if rest[:1].isupper() else trainer).split("_") for rest, trainer in zip(rests, trainers, strict=True)
+    ]
+    if len(set(trainers)) > 1:
+        while all(len(o) > 1 for o in options) and len({o[-1] for o in options}) == 1:
+            options = [o[:-1] for o in options]
+    return ["_".join(o) for o in options]
+
+
+def number(value: float, digits: int = 2, *, signed: bool = False) -> str:
+    """A number with a true minus sign; a dash for NaN."""
+    if math.isnan(value):
+        return UNKNOWN
+    text = f"{value:+.{digits}f}" if signed else f"{value:.{digits}f}"
+    return f"{0:.{digits}f}" if float(text) == 0 else text.replace("-", "−")
+
+
+def p_value(p: float) -> str:
+    """A p value with three decimals, not less than can be told."""
+    return UNKNOWN if math.isnan(p) else "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def large(value: float | None, unit: float, digits: int) -> str:
+    """A number in units such as 1e6; a dash if it is not known."""
+    return UNKNOWN if value is None else f"{value / unit:,.{digits}f}"
+
+
+def wrapped(name: str, width: int = 16) -> str:
+    """A name in lines that end after underscores, hyphens, commas or blanks."""
+    lines, line = [], ""
+    for part in _parts(name):
+        if line and len(line) + len(part) > width:
+            lines.append(line)
+            line = ""
+        line += part
+    return "\n".join(text.strip() for text in [*lines, line])
+
+
+def _parts(name: str) -> list[str]:
+    found, part = [], ""
+    for character in name:
+        part += character
+        if character in "_-, ":
+            found.append(part)
+            part = ""
+    return [*found, part] if part else found

@@ -1,0 +1,96 @@
+"""Sentences about differences that do not say more than the cases show."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+from nnunet_reca.report.models import Model
+from nnunet_reca.report.naming import number, p_value
+from nnunet_reca.report.scores import Scores
+from nnunet_reca.report.statistics import FEWEST, LEVEL, MEAN, RESAMPLES, Paired
+
+
+def sentence(paired: Paired, unit: str, names: Mapping[str, str]) -> str:
+    """One difference in words.
+
+    Args:
+        unit: of HD95.
+        names: shown names of the models.
+    """
+    metric, other, reference = paired.metric, names[paired.other], names[paired.reference]
+    if not paired.cases:
+        return f"{metric.title}: no case has a score of both {other} and {reference}."
+    shown = abs(paired.difference * metric.factor)
+    unit = "points" if metric.factor == 100 else unit
+    if shown < 10**-metric.digits / 2:
+        what = f"the mean {metric.title} of {other} and {reference} is equal to {metric.digits} decimals"
+    else:
+        direction = "higher" if paired.difference > 0 else "lower"
+        better = (paired.difference > 0) == metric.higher_is_better
+        what = (
+            f"the mean {metric.title} of {other} is {number(shown, metric.digits)} {unit} {direction} "
+            f"({'better' if better else 'worse'}) than that of {reference}"
+        )
+    low, high = (number(v * metric.factor, metric.digits, signed=True) for v in paired.interval)
+    interval = "" if math.isnan(paired.interval[0]) else f"95 % interval {low} to {high}, "
+    facts = f"{interval}p = {p_value(paired.p_holm)} after Holm".replace("= <", "< ")
+    one = "on one case" if paired.cases == 1 else f"on these {paired.cases} cases"
+    return f"{metric.title}: {one}, {what} ({facts}). {verdict(paired)}"
+
+
+def verdict(paired: Paired) -> str:
+    """What the test allows to say."""
+    if not paired.wins + paired.losses:
+        return "All cases are ties."
+    if paired.too_few:
+        return (
+            f"With fewer than {FEWEST} cases that differ, no result could reach p < {LEVEL}: this says nothing about "
+            "which model is better."
+        )
+    if paired.p_least >= LEVEL:
+        return (
+            f"With so few cases and so many tests, no result could reach p < {LEVEL} after the correction: p does not "
+            "tell whether the models differ."
+        )
+    if paired.p_holm < LEVEL:
+        return (
+            "Chance among cases alone is an unlikely explanation; another seed, split or data set may still turn out "
+            "otherwise."
+        )
+    return "These cases do not tell the models apart, which does not show that they are equally good."
+
+
+def headline_pairs(paired: Sequence[Paired]) -> list[Paired]:
+    """The comparisons that the page puts into words: by the mean over labels, or the only label."""
+    return [p for p in paired if p.label == MEAN] or list(paired)
+
+
+def limits(models: Sequence[Model], scores: Scores) -> list[str]:
+    """How far the results carry."""
+    cases = len({case for _, case in scores.keys})
+    found = [
+        f"{cases} cases. Intervals and p values are about the choice of these cases: about nothing else that varies.",
+        "One training for each model and fold: how much scores change with the seed is not known from it. Differences "
+        "of the size that another seed makes are not differences of the networks.",
+        "Cases of a fold are scored by one network, and the folds' trainings share most of their cases: scores are not "
+        "independent, and p values smaller than they should be.",
+        "Settings that were chosen by these validation cases make their scores too good; a test set shows it.",
+    ]
+    if "all" in scores.folds:
+        found.insert(0, "Fold all is validated on its own training cases: its scores do not tell about new cases.")
+    if len({m.configuration for m in models}) > 1:
+        found.append("Configurations differ, and with them patch, resolution and context, not only the network.")
+    return found
+
+
+def methods(scores: Scores) -> list[str]:
+    """How the numbers came about."""
+    return [
+        "Dice: nnU-Net's, from summary.json, checked against the files.",
+        "HD95: the larger of both directions' 95th percentiles of the distances between border voxels, in "
+        f"{scores.unit} by the image's spacing. NSD: the part of both borders within {scores.tolerance:g} "
+        f"{scores.unit} of the other. Both are MONAI's; the edge of the image counts as border.",
+        "Empty: where prediction and reference both are, no score, as nnU-Net. Where one is, Dice and NSD 0, and HD95 "
+        "the diagonal of the image. Voxels with the ignore label are background in both.",
+        f"Intervals: percentile bootstrap of the mean difference over cases, {RESAMPLES:,} resamples, fixed seed. "
+        "p: Wilcoxon's signed-rank test, two-sided, ties left out; Holm's correction over all tests of a metric.",
+    ]

@@ -1,0 +1,259 @@
+import contextlib
+import csv
+import hashlib
+import io
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from results_factory import DATASET, Results, blobs, shifted, two_models
+
+from nnunet_reca.cli.compare import main
+from nnunet_reca.report import compare as report
+
+TWO = ("-d", "999", "-tr", "nnUNetTrainerA", "nnUNetTrainerB", "-f", "0", "1", "-np", "1")
+
+
+def run(capsys, *arguments):
+    status = main([str(a) for a in arguments])
+    printed = capsys.readouterr()
+    return status, printed.out, printed.err
+
+
+def refused(capsys, *arguments):
+    """Message of a run that must fail, without a traceback; progress bars may precede it."""
+    status, _, error = run(capsys, *arguments)
+    assert status == 1 and error.count("nnUNetv2_reca_compare: ") == 1 and "Traceback" not in error
+    return error.split("nnUNetv2_reca_compare: ")[1]
+
+
+def digests(folder: Path):
+    return {p: hashlib.sha1(p.read_bytes()).hexdigest() for p in folder.rglob("*") if p.is_file()}
+
+
+def results_of(folder: Path):
+    return json.loads((folder / "results.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """nnU-Net's folders with two models of two folds, and the report on them in ``report``."""
+    folder = tmp_path_factory.mktemp("made")
+    with pytest.MonkeyPatch.context() as patch:
+        point_to(folder, patch)
+        two_models(folder)
+        before = digests(folder)
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            assert main([*TWO, "-o", str(folder / "report")]) == 0
+    return folder, before, printed.getvalue()
+
+
+@pytest.fixture
+def made(home, monkeypatch):
+    """The same, with nnU-Net's variables pointing there; tests leave it as it is."""
+    point_to(home[0], monkeypatch)
+    return home
+
+
+def point_to(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    for name in ("raw", "preprocessed", "results"):
+        (folder / name).mkdir(exist_ok=True)
+        patch.setenv(f"nnUNet_{name}", str(folder / name))
+
+
+def test_a_report_has_page_tables_numbers_and_figures_and_changes_no_input(made):
+    home, before, printed = made
+    folder = home / "report"
+    names = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
+    assert names >= {"report.html", "tables.md", "tables.tex", "results.json"}
+    assert names >= {"cases.csv", "means.csv", "differences.csv", "cost.csv"}
+    assert names >= {f"figures/{n}.png" for n in ("paired", "labels", "training", "overlay_1")}
+    assert str(folder / "report.html") in printed
+    after = digests(home)
+    assert {p: d for p, d in after.items() if folder not in p.parents} == before
+    assert not [p for p in home.iterdir() if p.name.startswith(".")]
+
+
+def test_numbers_are_nnunets_and_hand_computable(made):
+    found = results_of(made[0] / "report")
+    b = next(p for p in (made[0] / "results" / DATASET).iterdir() if "TrainerB" in p.name)
+    summaries = [json.loads((b / f"fold_{f}" / "validation" / "summary.json").read_text()) for f in range(2)]
+    theirs = [entry["metrics"]["1"]["Dice"] for s in summaries for entry in s["metric_per_case"]]
+    (pooled,) = [m for m in found["means"] if (m["model"], m["label"], m["fold"]) == (b.name, "Liver", "pooled")]
+    assert pooled["dice"] == pytest.approx(np.mean(theirs)) and pooled["cases"] == 8
+    # a box moved by one or two voxels of 1.1 mm: its trailing face is that far from the other's
+    distances = {c["case"]: c["hd95"] for c in found["cases"] if c["model"] == b.name and c["label"] == "Liver"}
+    assert distances["case_00"] == pytest.approx(1.1) and distances["case_01"] == pytest.approx(2.2)
+    (dice,) = [d for d in found["differences"] if d["metric"] == "dice" and d["label"] == "mean"]
+    assert (dice["wins"], dice["ties"], dice["losses"], dice["cases"]) == (0, 4, 4, 8)
+
+
+def test_csv_and_json_hold_the_same_cases(made):
+    folder = made[0] / "report"
+    with (folder / "cases.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    records = results_of(folder)["cases"]
+    assert len(rows) == len(records) == 2 * 8 * 2
+    assert [float(r["nsd"]) for r in rows] == [r["nsd"] for r in records]
+
+
+def test_the_page_is_self_contained(made):
+    folder = made[0] / "report"
+    text = (folder / "report.html").read_text()
+    assert "<script" not in text and not re.search(r"(?:https?:)?//[a-z]", re.sub(r"base64,[^']*", "", text))
+    sources = re.findall(r"(?:src|href)='([^']{0,22})", text)
+    assert sources and all(source.startswith("data:") for source in sources)
+    assert text.count("data:image/png;base64,") == len(list((folder / "figures").iterdir()))
+
+
+def test_two_processes_give_the_same_numbers_as_one(made, tmp_path, capsys):
+    status, _, _ = run(capsys, *TWO[:-1], "2", "-o", tmp_path / "again", "--overlays", "0")
+    assert status == 0
+    first, second = (results_of(f) for f in (made[0] / "report", tmp_path / "again"))
+    assert first["cases"] == second["cases"] and first["differences"] == second["differences"]
+
+
+def test_the_default_folder_is_in_the_results_and_found_again(folders, capsys):
+    results = two_models(folders, folds=1, cases=2)
+    arguments = (*TWO[:-4], "0", "-np", "1", "--overlays", "0")
+    assert run(capsys, *arguments)[0] == 0
+    assert (results.results / "reca_comparison_A_vs_B" / "report.html").is_file()
+    assert "say --overwrite" in refused(capsys, *arguments)
+    assert run(capsys, *arguments, "--overwrite")[0] == 0
+
+
+def test_overwrite_replaces_reports_only(folders, capsys):
+    two_models(folders, folds=1, cases=2)
+    (folders / "mine").mkdir()
+    (folders / "mine" / "thesis.txt").write_text("years of work")
+    message = refused(capsys, *TWO, "-o", folders / "mine", "--overwrite")
+    assert "is not one" in message and (folders / "mine" / "thesis.txt").read_text() == "years of work"
+    assert "got the file" in refused(capsys, *TWO, "-o", folders / "mine" / "thesis.txt", "--overwrite")
+
+
+def test_a_failure_late_on_leaves_the_old_report_and_no_half_of_a_new_one(made, capsys, monkeypatch):
+    folder = made[0] / "report"
+    before = digests(made[0])
+
+    def broken(*arguments):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(report, "_write", broken)
+    assert "disk full" in refused(capsys, *TWO, "-o", folder, "--overwrite")
+    assert digests(made[0]) == before and not [p for p in made[0].iterdir() if p.name.startswith(".")]
+
+
+def test_every_unreadable_file_is_named(folders, capsys):
+    results = two_models(folders)
+    files = [
+        results.results / "nnUNetTrainerA__nnUNetPlans__3d_fullres" / "fold_0" / "validation" / "case_00.nii.gz",
+        results.references / "case_12.nii.gz",
+    ]
+    for file in files:
+        file.write_bytes(b"no image")
+    message = refused(capsys, *TWO, "-o", folders / "report")
+    assert all(f"{file} cannot be read" in message for file in files) and "2 problems" in message
+    assert not (folders / "report").exists()
+
+
+def test_predictions_that_are_not_the_summarys_are_named(folders, capsys):
+    results = two_models(folders, folds=1)
+    file = results.results / "nnUNetTrainerB__nnUNetPlans__3d_fullres" / "fold_0" / "validation" / "case_03.nii.gz"
+    results.write(file, blobs(3))
+    message = refused(capsys, "-d", 999, "-tr", "nnUNetTrainerA", "nnUNetTrainerB", "-f", 0, "-np", 1)
+    assert f"{file}: Dice of Liver is 1.0000, summary.json says" in message and "validate again" in message
+
+
+def test_missing_references_are_named_and_raw_ones_stand_in(folders, capsys):
+    results = two_models(folders, folds=1, cases=2)
+    moved = results.raw / "labelsTr" / "case_00.nii.gz"
+    (results.references / "case_00.nii.gz").rename(moved)
+    arguments = ("-d", 999, "-tr", "nnUNetTrainerA", "nnUNetTrainerB", "-f", 0, "-np", 1, "--overlays", 0)
+    assert run(capsys, *arguments, "-o", folders / "report")[0] == 0
+    moved.unlink()
+    assert "case_00: no reference" in refused(capsys, *arguments, "-o", folders / "other")
+
+
+def test_regions_ignore_label_empty_masks_and_three_models(folders, capsys):
+    labels = {"background": 0, "whole": [1, 2], "core": [2], "ignore": 3}
+    results = Results(folders, labels, regions_class_order=[1, 2])
+    arrays = {f"c{n}": blobs(n) for n in range(3)}
+    arrays["c1"][arrays["c1"] == 2] = 0  # no core
+    for case, array in arrays.items():
+        array[:, :, 11:] = 3
+        results.reference(case, array)
+    known = {case: np.where(array == 3, 0, array) for case, array in arrays.items()}
+    results.model("nnUNetTrainerA", {"0": known})
+    results.model("nnUNetTrainerB", {"0": {case: np.where(a == 0, 1, a) for case, a in known.items()}})
+    results.model("nnUNetTrainerC", {"0": {case: np.zeros_like(a) for case, a in known.items()}})
+    names = [f"nnUNetTrainer{n}" for n in "ABC"]
+    status, _, error = run(capsys, "-d", 999, "-tr", *names, "-f", 0, "-np", 1, "-o", folders / "report", "--all-pairs")
+    assert status == 0, error
+    found = results_of(folders / "report")
+    assert found["labels"] == ["whole", "core"]
+    by = {(c["model"].split("__")[0][-1], c["case"], c["label"]): c for c in found["cases"]}
+    assert by["A", "c0", "whole"]["dice"] == 1 and by["A", "c0", "whole"]["hd95"] == 0
+    assert by["A", "c1", "core"]["dice"] is None and by["A", "c1", "core"]["hd95"] is None
+    assert by["C", "c0", "core"]["one_empty"] and by["C", "c0", "core"]["nsd"] == 0
+    diagonal = np.linalg.norm(np.multiply(arrays["c0"].shape, results.spacing))
+    assert by["C", "c0", "core"]["hd95"] == pytest.approx(diagonal)
+    assert {(d["reference"][13], d["model"][13]) for d in found["differences"]} == {("A", "B"), ("A", "C"), ("B", "C")}
+
+
+def test_2d_images_are_measured_in_pixels(folders, capsys):
+    results = Results(folders, {"background": 0, "cell": 1}, ".png")
+    arrays = {f"c{n}": blobs(n, (1,), (1, 17, 13)) for n in range(2)}
+    for case, array in arrays.items():
+        results.reference(case, array)
+    results.model("nnUNetTrainerA", {"0": arrays}, "2d")
+    results.model("nnUNetTrainerB", {"0": {case: shifted(array, 2) for case, array in arrays.items()}}, "2d")
+    status, _, error = run(capsys, *TWO[:5], "-c", "2d", "-f", 0, "-np", 1, "-o", folders / "report")
+    assert status == 0, error
+    found = results_of(folders / "report")
+    assert found["unit"] == "px" and {c["hd95"] for c in found["cases"]} == {0.0, 2.0}
+    assert "HD95 (px)" in (folders / "report" / "tables.md").read_text()
+
+
+def test_configurations_of_one_trainer_and_cascades_are_models_of_their_own(folders, capsys):
+    results = two_models(folders, folds=1, cases=2)
+    cases = {f"case_0{n}": blobs(n) for n in range(2)}
+    results.model("nnUNetTrainerA", {"0": cases}, "2d")
+    results.model("nnUNetTrainerA", {"0": cases}, "3d_cascade_fullres")
+    configurations = ("3d_fullres", "2d", "3d_cascade_fullres")
+    words = ("-tr", "nnUNetTrainerA", "-c", *configurations, "-f", 0, "-np", 1, "--overlays", 1)
+    status, _, error = run(capsys, "-d", DATASET, *words, "-o", folders / "report")
+    assert status == 0, error
+    assert [m.split("__")[2] for m in results_of(folders / "report")["models"]] == list(configurations)
+    assert "comes on top" in (folders / "report" / "tables.md").read_text()
+
+
+def test_the_intersection_says_what_it_left_out(folders, capsys):
+    results = two_models(folders, folds=1)
+    results.model("nnUNetTrainerC", {"0": {f"case_0{n}": blobs(n) for n in range(3)}})
+    words = ("-d", 999, "-tr", "nnUNetTrainerA", "nnUNetTrainerC", "-f", 0, "-np", 1, "--overlays", 0)
+    assert "fold 0: 1 case (case_03) validated with" in refused(capsys, *words, "-o", folders / "report")
+    assert run(capsys, *words, "-o", folders / "report", "--intersection")[0] == 0
+    assert "(case_03) validated with" in (folders / "report" / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("-d", "998", "-tr", "A", "B"), "Could not find a dataset with the ID 998"),
+        (("-d", "999", "-tr", "A"), "at least two models"),
+        (("-d", "999", "-tr", "A", "B", "-f", "x"), "expected folds as whole numbers or all"),
+        (("-d", "999", "-tr", "A", "B", "--tolerance", "0"), "--tolerance greater than 0"),
+        (("-d", "999", "-tr", "A", "B", "-np", "0"), "-np of at least 1"),
+    ],
+)
+def test_wrong_requests_are_one_message(folders, capsys, arguments, message):
+    Results(folders)
+    assert message in refused(capsys, *arguments)
+
+
+def test_missing_libraries_name_the_extra(folders, capsys, monkeypatch):
+    monkeypatch.setattr(report, "_imports", lambda name: name != "monai")
+    assert "monai cannot be imported; run pip install 'nnunet-reca[report]'" in refused(capsys, *TWO)
