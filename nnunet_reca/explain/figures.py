@@ -18,9 +18,8 @@ from matplotlib.ticker import MaxNLocator
 
 from nnunet_reca.explain.overlap import Cut, Scores
 from nnunet_reca.explain.planes import Plane
+from nnunet_reca.report.figures import ON_GREY
 
-#: Colours of objects, told apart with any colour vision (Okabe and Ito 2008).
-COLOURS = ("#56B4E9", "#E69F00", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
 ATTENTION, DIFFERENCE = "magma", "RdBu_r"
 OVERLAY = 0.75
 DPI = 200
@@ -123,7 +122,7 @@ def _prediction_panels(axes: Sequence[Axes], scene: Scene) -> None:
     _background(axes[2], scene.image, scene.plane)
     here = scene.full != scene.without
     changed = np.zeros((*here.shape, 4))
-    changed[here] = to_rgba(COLOURS[5])
+    changed[here] = to_rgba(ON_GREY[5])
     axes[2].imshow(changed, extent=_extent(here, scene.plane), interpolation="nearest")
     axes[2].set_title(f"{scene.differ} voxels differ, {here.sum()} here", fontsize=7)
 
@@ -211,7 +210,7 @@ def _extent(values: np.ndarray, plane: Plane) -> tuple[float, float, float, floa
 
 
 def _colour(number: int) -> str:
-    return COLOURS[number % len(COLOURS)]
+    return ON_GREY[number % len(ON_GREY)]
 
 
 def _legend(figure: Figure, scene: Scene) -> None:
@@ -258,7 +257,7 @@ def _change(scores: Scores) -> Scores:
 def _bars(axis: Axes, scores: Sequence[Scores]) -> None:
     """Grouped bars; of many objects the mean alone."""
     names = list(scores[0])
-    if len(names) > len(COLOURS):
+    if len(names) > len(ON_GREY):
         means = [[v for v in score.values() if v is not None] for score in scores]
         scores = [{f"mean of {len(names)} objects": float(np.mean(m)) if m else None} for m in means]
         names = list(scores[0])

@@ -15,7 +15,7 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from nnunet_reca.report.agreement import Common
-from nnunet_reca.report.figures import COLOURS, DPI, LINES, STYLE, Drawing, fitting_columns, style_of
+from nnunet_reca.report.figures import DPI, LINES, ON_GREY, STYLE, Drawing, fitting_columns, style_of
 from nnunet_reca.report.models import Key, Model, Region
 from nnunet_reca.report.naming import number, wrapped
 from nnunet_reca.report.scores import Scores, read_segmentation
@@ -184,9 +184,7 @@ def _values(region: Region) -> tuple[int, ...]:
 
 
 def _region_style(index: int) -> tuple[str, str]:
-    """Colour and line; the first colours are those that stand out from grey."""
-    colours = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#CC79A7", COLOURS[1], COLOURS[0])
-    return colours[index % len(colours)], LINES[(index // len(colours)) % len(LINES)]
+    return ON_GREY[index % len(ON_GREY)], LINES[(index // len(ON_GREY)) % len(LINES)]
 
 
 def _draw_regions(axis: Any, segmentation: NDArray[np.integer], regions: Mapping[str, Region], aspect: float) -> None:
