@@ -3,6 +3,7 @@
 import argparse
 import json
 import multiprocessing
+import os
 import platform
 import re
 import statistics
@@ -78,9 +79,11 @@ def _resident(name: str) -> float:
 def peak_memory(build: Callable[..., Work], *arguments: Any, options: argparse.Namespace) -> float:
     """MiB, resident or on the GPU, that ``build(*arguments)()`` adds at its peak: median over new processes.
 
-    The second call counts: in a training step it holds the optimizer's state, which the first one only creates.
+    The second call counts: in a training step it holds the optimizer's state, which the first one only creates. On
+    Linux freed memory goes back to the system at once, so that the peak is that of what is in use.
     """
     context = multiprocessing.get_context("spawn")
+    os.environ["MALLOC_MMAP_THRESHOLD_"] = str(2**16)  # of glibc, in the new processes
     peaks = []
     for _ in range(options.processes):
         receiver, sender = context.Pipe(duplex=False)
