@@ -2,8 +2,8 @@
 
 The layer is the attention of :class:`nnunet_reca.blocks.SwinBlock` on a token map, projections included. ``explicit``
 pads, rolls, cuts windows and computes softmax(scale q k^T + bias + mask) v with matrix products, as published;
-``masked`` does so with PyTorch's fused attention, as the package does elsewhere than on the CPU; ``pieces`` is what it
-does there. Outputs are checked to be equal. ``map`` is the tokens per axis; head_dim is 8. The last line is one JSON
+``masked`` does so with PyTorch's fused attention, as the package does elsewhere than on the CPU, and there for windows
+of fewer than 64 tokens; ``pieces`` is what it does there for all others. Outputs are checked to be equal. ``map`` is the tokens per axis; head_dim is 8. The last line is one JSON
 object. Run: ``python benchmarks/attention.py [--device cuda]``
 """
 
@@ -14,8 +14,8 @@ import measure
 import torch
 from torch import Tensor
 
-from nnunet_reca.blocks import swin_block
-from nnunet_reca.blocks.swin_block import SwinBlock
+from nnunet_reca.blocks import SwinBlock
+from nnunet_reca.ops import cpu_attention
 
 #: window, map, heads
 CASES = [
@@ -39,19 +39,22 @@ def explicit(q: Tensor, k: Tensor, v: Tensor, attn_mask: Tensor | None = None, s
 
 
 def ways(block: SwinBlock, device: str) -> dict[str, Callable[[Tensor, Tensor | None], tuple[Tensor, Tensor]]]:
-    in_pieces, fused = swin_block.attends_in_pieces, torch.nn.functional.scaled_dot_product_attention
+    fused = torch.nn.functional.scaled_dot_product_attention
 
     def masked(x: Tensor, q_hat: Tensor | None, attention: Any = fused) -> tuple[Tensor, Tensor]:
-        swin_block.attends_in_pieces = lambda x: False
+        cpu_attention.SMALL_WINDOW = 10**9
         torch.nn.functional.scaled_dot_product_attention = attention
         try:
             return block._attend(x, q_hat)
         finally:
-            swin_block.attends_in_pieces = in_pieces
             torch.nn.functional.scaled_dot_product_attention = fused
 
+    def in_pieces(x: Tensor, q_hat: Tensor | None) -> tuple[Tensor, Tensor]:
+        cpu_attention.SMALL_WINDOW = 1
+        return block._attend(x, q_hat)
+
     found = {"explicit": lambda x, q_hat: masked(x, q_hat, explicit), "masked": masked}
-    return {**found, "pieces": block._attend} if device == "cpu" else found
+    return {**found, "pieces": in_pieces} if device == "cpu" else found
 
 
 def measure_case(window: tuple[int, ...], size: tuple[int, ...], heads: int, shifted: bool, arguments: Any) -> Any:
