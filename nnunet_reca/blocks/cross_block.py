@@ -51,7 +51,7 @@ class SwinCrossBlock(nn.Module):
     def _attend(self, query: Tensor, context: Tensor) -> Tensor:
         spatial = query.shape[1:-1]
         window, _ = fit_windows(spatial, self.window_size, [0] * len(spatial))
-        if attends_in_pieces(query):
+        if attends_in_pieces(query, window):
             return self.attn.on_map(query, context, window)
         query, context = pad_to_multiple(query, window), pad_to_multiple(context, window)
         tokens = self.attn(partition_windows(query, window), partition_windows(context, window), window=window)

@@ -82,7 +82,7 @@ def _realign(q_hat: Tensor, last: SwinBlock, block: SwinBlock, x: Tensor) -> Ten
     """Carry of ``last`` in the windows of ``block``, every query staying with its token of the map ``x``."""
     spatial = x.shape[1:-1]
     (window, old_shift), (_, new_shift) = last.fitted(spatial), block.fitted(spatial)
-    if attends_in_pieces(x):  # the carry is a map
+    if attends_in_pieces(x, window):  # the carry is a map
         return shift_map(q_hat, [new - old for new, old in zip(new_shift, old_shift, strict=True)])
     padded = [s + -s % w for s, w in zip(spatial, window, strict=True)]
     return realign_windows(q_hat, window, padded, old_shift, new_shift)

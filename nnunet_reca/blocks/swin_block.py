@@ -73,7 +73,7 @@ class SwinBlock(nn.Module):
     def _attend(self, x: Tensor, q_hat: Tensor | None) -> tuple[Tensor, Tensor]:
         spatial = x.shape[1:-1]
         window, shift = self.fitted(spatial)
-        if attends_in_pieces(x):
+        if attends_in_pieces(x, window):
             return self.attn.on_map(x, q_hat, window, shift)
         x = shift_map(pad_to_multiple(x, window), shift)
         padded = x.shape[1:-1]

@@ -21,15 +21,17 @@ from nnunet_reca.ops.windows import merge_windows, partition_windows
 
 #: Attention weights computed at a time: few enough for a processor's cache.
 CHUNK = 1 << 20
+#: Tokens of a window below which masks and stored weights cost less than many small pieces.
+SMALL_WINDOW = 64
 #: Channels of a head from which the fused kernel is the faster forward pass.
 THIN = 16
 #: exp(x) = 2 ** (TO_BASE_2 * x)
 TO_BASE_2 = math.log2(math.e)
 
 
-def attends_in_pieces(x: Tensor) -> bool:
-    """Whether :func:`piece_attention` serves this tensor: on the CPU, outside of compiled and exported graphs."""
-    return x.device.type == "cpu" and not torch.compiler.is_compiling()
+def attends_in_pieces(x: Tensor, window: Sequence[int]) -> bool:
+    """Whether :func:`piece_attention` serves these windows: on the CPU, outside of compiled and exported graphs."""
+    return x.device.type == "cpu" and not torch.compiler.is_compiling() and math.prod(window) >= SMALL_WINDOW
 
 
 @dataclass(frozen=True)

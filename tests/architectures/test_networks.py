@@ -1,9 +1,13 @@
 """One test of everything that any network of the package promises."""
 
+import math
+
 import pytest
 import torch
 from network_cases import CASES, build
 from torch._dynamo.testing import CompileCounter
+
+from nnunet_reca.ops import cpu_attention
 
 EACH = pytest.mark.parametrize(("network", "arguments", "size"), CASES.values(), ids=CASES)
 
@@ -143,7 +147,8 @@ def test_checkpointing_leaves_outputs_and_gradients_alone(network, arguments, si
 def test_attention_in_pieces_gives_the_network_of_masked_windows(network, arguments, size, monkeypatch):
     """Values and float64 gradients; the pieces are the CPU's, masked windows those of all other devices."""
     x = torch.randn(2, 2, *size, dtype=torch.float64)
-    in_pieces = gradients(network, arguments, x)
-    for module in ("swin_block", "cross_block"):
-        monkeypatch.setattr(f"nnunet_reca.blocks.{module}.attends_in_pieces", lambda x: False)
-    torch.testing.assert_close(in_pieces, gradients(network, arguments, x), atol=1e-9, rtol=1e-6)
+    found = []
+    for smallest in (1, math.inf):
+        monkeypatch.setattr(cpu_attention, "SMALL_WINDOW", smallest)
+        found.append(gradients(network, arguments, x))
+    torch.testing.assert_close(*found, atol=1e-9, rtol=1e-6)

@@ -1,9 +1,11 @@
+import math
+
 import pytest
 import torch
 
 from nnunet_reca.blocks import SwinStage, VitEncoder, WindowAttention
 from nnunet_reca.blocks.stage import _realign
-from nnunet_reca.ops import shift_map
+from nnunet_reca.ops import cpu_attention, shift_map
 
 TWINS = {
     "windows_2d": (lambda recurrent, depth: SwinStage(12, depth, 3, (3, 5), recurrent=recurrent), (2, 7, 11, 12)),
@@ -67,8 +69,14 @@ def test_third_block_gets_the_sum_of_both_queries_before():
     torch.testing.assert_close(q2 - q1, blocks[1](x1)[1])
 
 
+@pytest.fixture
+def in_pieces(monkeypatch):
+    """Attention in pieces, whose carry is a map, for the small windows of these tests, too."""
+    monkeypatch.setattr(cpu_attention, "SMALL_WINDOW", 1)
+
+
 def carried(stage, x):
-    """Carry after the last block, on the map: (B, *padded, channels), unshifted."""
+    """Carry after the last block of attention in pieces, on the map: (B, *padded, channels), unshifted."""
     collected = []
     handle = stage.blocks[-1].register_forward_hook(lambda module, args, out: collected.append(out[1]))
     stage(x)
@@ -92,7 +100,7 @@ def own_queries(stage, x):
 
 
 @pytest.mark.parametrize(("window", "spatial"), [((3, 5), (6, 10)), ((3, 5), (7, 11)), ((2, 3, 5), (4, 3, 10))])
-def test_spatial_alignment_keeps_each_query_with_its_token(window, spatial):
+def test_spatial_alignment_keeps_each_query_with_its_token(window, spatial, in_pieces):
     torch.manual_seed(0)
     x = torch.randn(2, *spatial, 12, dtype=torch.float64)
     aligned = SwinStage(12, 3, 3, window, carry_alignment="spatial").double()
@@ -107,13 +115,14 @@ def test_attention_in_pieces_and_in_windows_carry_alike(window, spatial, alignme
     torch.manual_seed(0)
     stage = SwinStage(12, 3, 3, window, carry_alignment=alignment).double()
     x = torch.randn(2, *spatial, 12, dtype=torch.float64)
-    in_pieces = stage(x)
-    for module in ("stage", "swin_block"):
-        monkeypatch.setattr(f"nnunet_reca.blocks.{module}.attends_in_pieces", lambda x: False)
-    torch.testing.assert_close(stage(x), in_pieces)
+    found = []
+    for smallest in (1, math.inf):
+        monkeypatch.setattr(cpu_attention, "SMALL_WINDOW", smallest)
+        found.append(stage(x))
+    torch.testing.assert_close(*found)
 
 
-def test_with_spatial_alignment_a_shift_of_the_input_by_whole_windows_shifts_the_carry_with_it():
+def test_with_spatial_alignment_a_shift_of_the_input_by_whole_windows_shifts_the_carry_with_it(in_pieces):
     """Away from the borders, which the mask of shifted windows treats differently."""
     torch.manual_seed(0)
     stage = SwinStage(12, 2, 3, (3, 5), carry_alignment="spatial").double()

@@ -146,5 +146,10 @@ def test_nothing_is_kept_without_gradients():
 
 
 def test_pieces_serve_the_cpu_only():
-    assert attends_in_pieces(torch.empty(1))
-    assert not attends_in_pieces(torch.empty(1, device="meta"))
+    assert attends_in_pieces(torch.empty(1), (7, 7, 7))
+    assert not attends_in_pieces(torch.empty(1, device="meta"), (7, 7, 7))
+
+
+def test_small_windows_are_masked_whole():
+    assert attends_in_pieces(torch.empty(1), (8, 8))
+    assert not attends_in_pieces(torch.empty(1), (7, 7))
