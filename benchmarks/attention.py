@@ -3,8 +3,9 @@
 The layer is the attention of :class:`nnunet_reca.blocks.SwinBlock` on a token map, projections included. ``explicit``
 pads, rolls, cuts windows and computes softmax(scale q k^T + bias + mask) v with matrix products, as published;
 ``masked`` does so with PyTorch's fused attention, as the package does elsewhere than on the CPU, and there for windows
-of fewer than 64 tokens; ``pieces`` is what it does there for all others. Outputs are checked to be equal. ``map`` is the tokens per axis; head_dim is 8. The last line is one JSON
-object. Run: ``python benchmarks/attention.py [--device cuda]``
+of fewer than 64 tokens; ``pieces`` is what it does there for all others. Outputs are checked to be equal. ``map`` is
+the tokens per axis; head_dim is 8. The last line is one JSON object.
+Run: ``python benchmarks/attention.py [--device cuda]``
 """
 
 from collections.abc import Callable

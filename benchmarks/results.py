@@ -21,14 +21,14 @@ def rows_by_case() -> dict[tuple[str, ...], list[dict[str, Any]]]:
         result = json.loads(file.read_text())
         about = (result["device"], result["precision"], "compiled" * result["compile"])
         for row in result["rows"]:
-            found[row["case"], *about].append(row)
+            found[(row["case"], *about)].append(row)
     return found
 
 
 def cell(rows: list[dict[str, Any]], quantity: str, variant: str, base: str) -> str:
     """Median, and in brackets the ratio to the base."""
     values = [row[quantity][variant] for row in rows if variant in row[quantity]]
-    ratios = [r[quantity][variant] / r[quantity][base] for r in rows if {variant, base} <= r[quantity].keys()]
+    ratios = [row[quantity][variant] / row[quantity][base] for row in rows if {variant, base} <= row[quantity].keys()]
     if not values:
         return "–"
     shown = f"{statistics.median(values):.{3 if quantity.endswith('_s') else 0}f}"
@@ -40,9 +40,9 @@ def cell(rows: list[dict[str, Any]], quantity: str, variant: str, base: str) -> 
 
 def main() -> None:
     for (case, *about), rows in rows_by_case().items():
-        base = "monai" if "monai" in rows[0]["step_s"] else "sa"
-        variants = dict.fromkeys(v for row in rows for q in ("step_s", "inference_s") for v in row[q])
-        print(f"\n{case}, {', '.join(filter(None, about))}, {len(rows)} runs, ratios to {base}\n")
+        variants = dict.fromkeys(v for row in rows for q in QUANTITIES for v in row[q])
+        base = "monai" if "monai" in variants else "sa"
+        print(f"\n{case}, {', '.join(filter(None, about))}, {len(rows)} run{'s' * (len(rows) > 1)}, ratios to {base}\n")
         print(f"| network | {' | '.join(QUANTITIES.values())} |\n|{' --- |' * 5}")
         for variant in variants:
             print(f"| {variant} | {' | '.join(cell(rows, q, variant, base) for q in QUANTITIES)} |")

@@ -140,36 +140,41 @@ def check_equal(runs: dict[str, Run]) -> float:
 
 def measure_case(name: str, arguments: Any) -> dict[str, Any]:
     network, size, feature_size, batch = CASES[name]
-    chosen = [v for v in variants(network) if not arguments.variants or v in arguments.variants]
-    runs = {v: Run(network, v, size, feature_size, batch) for v in chosen}
+    compared = [v for v in variants(network) if not arguments.variants or v in arguments.variants]
+    runs = {v: Run(network, v, size, feature_size, batch) for v in compared}
     row: dict[str, Any] = {"case": name}
     if {"sa", "monai"} <= runs.keys():
         row["difference"] = check_equal(runs)
-    works = {v: r.inference for v, r in runs.items() if v != "reca_checkpoint"}
-    row["inference_s"] = measure.alternate(works, arguments)
-    works = {v: r.step for v, r in runs.items() if v != "monai_flash"}  # which is MONAI's for inference only
-    row["step_s"] = measure.alternate(works, arguments)
+    kinds = {  # checkpointing is for training, and MONAI's flash attention for inference only
+        "inference": {v: r.inference for v, r in runs.items() if v != "reca_checkpoint"},
+        "step": {v: r.step for v, r in runs.items() if v != "monai_flash"},
+    }
+    chosen = {kind: list(works) for kind, works in kinds.items()}
+    for kind, works in kinds.items():
+        row[f"{kind}_s"] = {} if arguments.no_time else measure.alternate(works, arguments)
     runs.clear()
-    works.clear()
-    for kind in ("inference", "step"):
-        measured = row[f"{kind}_s"]
+    kinds.clear()
+    for kind, names in chosen.items():
         row[f"{kind}_mib"] = {
             v: measure.peak_memory(memory_work, OPTIONS, kind, network, v, size, feature_size, batch, options=arguments)
-            for v in measured
+            for v in names
             if not arguments.no_memory
         }
     return row
 
 
+COLUMNS = ("inference_s", "step_s", "inference_mib", "step_mib")
+
+
 def show(row: dict[str, Any]) -> None:
     """One line per network: seconds and MiB, each with its ratio to the self-attention of MONAI, or to ours."""
-    base = "monai" if "monai" in row["step_s"] else "sa"
+    base = "monai" if "monai" in row["step_s"] or "monai" in row["step_mib"] else "sa"
     print(f"\n{row['case']}, ratios to {base}")
     print("| network | inference s | training step s | inference MiB | training step MiB |")
     print("| --- | --- | --- | --- | --- |")
-    for variant in dict.fromkeys([*row["step_s"], *row["inference_s"]]):
+    for variant in dict.fromkeys(v for column in COLUMNS for v in row[column]):
         cells = []
-        for column in ("inference_s", "step_s", "inference_mib", "step_mib"):
+        for column in COLUMNS:
             value, reference = row[column].get(variant), row[column].get(base)
             shown = "-" if value is None else f"{value:.3f}" if column.endswith("_s") else f"{value:.0f}"
             cells.append(f"{shown} ({value / reference:.2f})" if value is not None and reference else shown)
@@ -183,6 +188,7 @@ def main() -> None:
     parser.add_argument("--precision", choices=("fp32", "bf16", "fp16"), default="fp32")
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--no-memory", action="store_true", help="timings only")
+    parser.add_argument("--no-time", action="store_true", help="memory only, for a busy machine")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     OPTIONS.update(device=arguments.device, compile=arguments.compile, precision=arguments.precision)
