@@ -60,7 +60,7 @@ def make_scene(title: str, plane: Plane, channel: int, model: TrainedModel, case
 def make_column(
     view: View, carried: np.ndarray | None, alone: np.ndarray, visible: np.ndarray, token: np.ndarray
 ) -> Column:
-    """A layer's attention in a plane, 1 being uniform attention over the tokens that it may attend to."""
+    """A layer's attention in a plane, 1 being uniform attention over all that it may attend to, padding included."""
     heads = len(view.alone.weights)
     title = f"{view.chain.name}\nlayer {view.layer + 1} of {view.chain.depth}, {heads} head{'s' if heads > 1 else ''}\n"
     if view.window is None:
@@ -68,8 +68,8 @@ def make_column(
     else:
         window, shift = ("×".join(map(str, sides)) for sides in view.window)
         title += f"window {window}" + (f", shift {shift}" if any(view.window[1]) else "")
-    seen = float(view.alone.visible.sum())
-    return Column(title, None if carried is None else carried * seen, alone * seen, visible > 0, token > 0)
+    keys = view.alone.keys
+    return Column(title, None if carried is None else carried * keys, alone * keys, visible > 0, token > 0)
 
 
 def object_numbers(labels: np.ndarray, model: TrainedModel) -> np.ndarray:
