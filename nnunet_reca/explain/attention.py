@@ -86,6 +86,13 @@ class View:
         return self.carried or self.alone
 
     @property
+    def parts(self) -> dict[str, Attention]:
+        """Attention by name: ``carry_on`` and ``carry_off``, or ``self_attention`` of a twin."""
+        if self.carried is None:
+            return {"self_attention": self.alone}
+        return {"carry_on": self.carried, "carry_off": self.alone}
+
+    @property
     def moved(self) -> float | None:
         """Share of the mean attention that the carry moves to other tokens, 0 to 1 (total variation distance)."""
         if self.carried is None:

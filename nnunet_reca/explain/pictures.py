@@ -1,6 +1,7 @@
 """From findings to figures: titles, grey images and attention in multiples of uniform attention."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from nnunet_reca.explain.planes import Plane
 
 
 def draw(
+    folder: Path,
     request: Request,
     model: TrainedModel,
     case: Case,
@@ -23,13 +25,13 @@ def draw(
     """Draw a figure per plane, and one of the cuts if there are any."""
     facts = findings.facts
     source = f"{facts['model']}, fold {facts['fold']}"
-    voxel = ", ".join(map(str, findings.voxel))
+    voxel = ", ".join(map(str, facts["voxel"]))
     title = f"{case.name}, attention of voxel ({voxel}), {request.heads} over the heads\n{source}"
     for plane, layers in columns.items():
         scene = make_scene(title, plane, request.channel, model, case, findings)
-        draw_attention(request.output / f"attention_{plane.name}.png", scene, layers)
+        draw_attention(folder / f"attention_{plane.name}.png", scene, layers)
     if findings.cuts:
-        draw_cuts(request.output / "cuts.png", f"{case.name}\n{source}", findings.cuts)
+        draw_cuts(folder / "cuts.png", f"{case.name}\n{source}", findings.cuts)
 
 
 def make_scene(title: str, plane: Plane, channel: int, model: TrainedModel, case: Case, findings: Findings) -> Scene:
@@ -40,13 +42,14 @@ def make_scene(title: str, plane: Plane, channel: int, model: TrainedModel, case
         return plane.take(volume, voxel[plane.axis])
 
     patch = to_image(np.ones(findings.views[0].alone.visible.shape, np.float32), case.grid, findings.patch)
-    channels = [cut(volume) for volume in (case.image[:3] if _is_colour(case) else case.image[channel : channel + 1])]
+    channels = [cut(volume) for volume in (case.image[:3] if case.colour else case.image[channel : channel + 1])]
     return Scene(
         title,
         plane,
+        findings.facts["unit"],
         _grey(np.mean(channels, axis=0), case, channel),
         np.stack(channels, -1) / max(1.0, float(case.image.max()))
-        if _is_colour(case)
+        if case.colour
         else _grey(channels[0], case, channel),
         plane.point(voxel, full.shape),
         cut(patch) > 0,
@@ -82,12 +85,6 @@ def object_numbers(labels: np.ndarray, model: TrainedModel) -> np.ndarray:
 
 def _grey(flat: np.ndarray, case: Case, channel: int) -> np.ndarray:
     """A slice on 0 to 1, which are the first and the 99th percentile of the whole image."""
-    image = case.image[:3] if _is_colour(case) else case.image[channel]
+    image = case.image[:3] if case.colour else case.image[channel]
     low, high = np.percentile(image.ravel()[:: 1 + image.size // 1_000_000], (1, 99))
     return np.clip((flat - low) / max(high - low, 1e-6), 0, 1)
-
-
-def _is_colour(case: Case) -> bool:
-    """Whether the channels are those of a colour picture, which has no geometry."""
-    geometry = "sitk_stuff" in case.properties or "nibabel_stuff" in case.properties
-    return not geometry and case.image.shape[0] in (3, 4) and case.image.shape[1] == 1

@@ -152,7 +152,7 @@ def test_uniform_attention_spreads_over_all_tokens_it_sees():
     seen = Attention(weights, weights[0] > 0, 8)
     assert seen.effective_tokens == pytest.approx(8) and seen.on_padding == pytest.approx(0, abs=1e-6)
     weights[:, 1:, :4] = 1 / 16
-    assert Attention(weights, weights[0] > 0, 8).on_padding == pytest.approx(0.5)
+    assert Attention(weights, weights[0] > 0, 16).on_padding == pytest.approx(0.5)
 
 
 def test_shown_layers_end_with_the_last():
