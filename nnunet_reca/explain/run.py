@@ -76,8 +76,8 @@ def _find_out(request: Request, model: TrainedModel, case: Case, say: Callable[[
     place = case.grid.to_preprocessed(voxel)
     patch = Patch.around(place, case.data.shape[1:], model.predictor.configuration_manager.patch_size)
     inside = torch.from_numpy(patch.cut(case.data))[None].to(model.predictor.device, torch.float32)
-    in_file = case.grid.turn.file_voxel(voxel, shape)
-    say(f"looking from voxel {in_file}")
+    facts = _facts(request, model, case, voxel) | {"predicted_label": int(full[voxel])}
+    say(f"looking from voxel {facts['voxel']}")
     views = look(model.network, model.chains, inside, patch.index(place))
     cuts, without = [], None
     for name, chains in _cuts(model):
@@ -86,18 +86,21 @@ def _find_out(request: Request, model: TrainedModel, case: Case, say: Callable[[
             without = predict(model, case)
         ignored = model.predictor.label_manager.ignore_label
         cuts.append(compare_cut(name, without, full, reference, model.regions, ignored))
-    facts = {
+    return Findings(voxel, patch, views, full, without, cuts, facts)
+
+
+def _facts(request: Request, model: TrainedModel, case: Case, voxel: Index) -> dict[str, Any]:
+    """What the tables say about the report as a whole."""
+    return {
         "case": case.name,
         "model": request.model.resolve().name,
         "fold": model.fold,
         "checkpoint": request.checkpoint,
-        "voxel": list(in_file),
-        "unit": unit(case.properties),
-        "predicted_label": int(full[voxel]),
-        "attention_maps": f"{request.heads} over the heads",
         "recurrent": model.recurrent,
+        "attention_maps": f"{request.heads} over the heads",
+        "unit": unit(case.properties),
+        "voxel": list(case.grid.turn.file_voxel(voxel, case.grid.shape)),
     }
-    return Findings(voxel, patch, views, full, without, cuts, facts)
 
 
 def _cuts(model: TrainedModel) -> Iterator[tuple[str, Sequence[Chain]]]:
