@@ -59,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
         help="Z Y X, index in the file's array as SimpleITK.GetArrayFromImage gives it, from 0; Y X in 2D images "
         "(default: the voxel of the largest predicted object that is nearest to its centre)",
     )
-    add("--label", help="look at the largest object of this label, name or number (default: of any)")
+    add("--label", help="look at the largest object of this label or region, name or number (default: of any)")
     add("-gt", dest="reference", type=Path, help="reference segmentation, for the Dice of each prediction to it")
     add("-prev_stage_prediction", dest="previous_stage", type=Path, help="previous stage's segmentation, of a cascade")
     add("--heads", choices=("mean", "max"), default="mean", help="over the heads, in maps and figures (default: mean)")

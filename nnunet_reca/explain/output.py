@@ -52,7 +52,8 @@ def report_folder(output: Path, *, overwrite: bool) -> Iterator[Path]:
 
 
 def _move(partial: Path, output: Path) -> None:
-    earlier, files = set(_files_of_report(output) or ()), {file.name for file in partial.iterdir()}
+    earlier = {RECORD, *(_files_of_report(output) or ())}
+    files = {file.name for file in partial.iterdir()}
     foreign = sorted(name for name in files - earlier if (output / name).exists())
     if foreign:
         raise ValueError(f"expected no other files by the names of the report's in {output}, got {foreign}; move them")

@@ -95,7 +95,9 @@ def test_attention_of_every_token_of_padded_and_shifted_windows_is_the_layers(wi
         check_tokens(block, inputs[block], attended[block.attn.proj][0], itertools.product(*map(range, size)))
 
 
-@pytest.mark.parametrize(("token", "layer", "keys", "visible"), [((4, 6), 0, 12, 6), ((4, 6), 1, 4, 1), ((0, 0), 1, 2, 2)])
+@pytest.mark.parametrize(
+    ("token", "layer", "keys", "visible"), [((4, 6), 0, 12, 6), ((4, 6), 1, 4, 1), ((0, 0), 1, 2, 2)]
+)
 def test_uniform_attention_is_one_in_the_figures_padded_keys_included(token, layer, keys, visible):
     """A 5×7 map in windows of 3×4 is padded to 6×8; the shift by (1, 2) leaves corners that see themselves alone."""
     stage = SwinStage(6, 2, 3, (3, 4))
