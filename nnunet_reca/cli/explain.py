@@ -46,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
         "self-attention twin it shows the attention.",
     )
     add = parser.add_argument
-    add("-i", dest="image", type=Path, nargs="+", required=True, help="image: channel files, a prefix CASE, or a folder")
+    add("-i", dest="image", type=Path, nargs="+", required=True, help="image: channel files, prefix CASE, or folder")
     add("-m", dest="model", type=Path, required=True, help="nnUNet_results/DATASET/TRAINER__PLANS__CONFIGURATION")
     add("-o", dest="output", type=Path, required=True, help="folder to write")
     add("-f", dest="fold", help="fold, a number or all (default: the first)")
