@@ -90,9 +90,7 @@ def test_the_report_is_complete_for_every_network(tmp_path, case, capsys):
 def test_the_prediction_is_that_of_nnunets_command_whatever_reader_the_plan_names(tmp_path, reader):
     from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
-    model = make_model_folder(
-        tmp_path, "nnUNetTrainerSwinUNETRReca_tiny", SMALL_3D, reader=reader, transpose=(2, 0, 1)
-    )
+    model = make_model_folder(tmp_path, "nnUNetTrainerSwinUNETRReca_tiny", SMALL_3D, reader=reader, transpose=(2, 0, 1))
     image = make_case(tmp_path / "images", direction=(0, 1, 0, 0, 0, 1, 1, 0, 0))
     output = tmp_path / "out"
     assert run(model, image, output, "--voxel", 3, 9, 7, mirrored=True) == 0
