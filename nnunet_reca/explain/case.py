@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from nnunetv2.inference.export_prediction import convert_predicted_logits_to_segmentation_with_correct_shape
 from nnunetv2.utilities.label_handling.label_handling import convert_labelmap_to_one_hot
+from scipy import ndimage
 
 from nnunet_reca.explain.grid import Grid, Index
 from nnunet_reca.explain.model import TrainedModel
@@ -157,8 +158,6 @@ def centre_of_largest_object(labels: np.ndarray, regions: Sequence[Sequence[int]
     Raises:
         ValueError: if no voxel has such a label.
     """
-    from scipy import ndimage  # type: ignore[import-untyped]
-
     largest = np.empty((0, labels.ndim), int)
     for values in regions:
         components, _ = ndimage.label(np.isin(labels, values))
