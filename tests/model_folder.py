@@ -1,6 +1,7 @@
 """A trained model's folder without a training: random weights, saved as nnU-Net saves them."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,12 +72,15 @@ def make_model_folder(
     return model
 
 
-def write_image(file: Path, array: np.ndarray, *, turned: bool = True) -> Path:
-    """Array (Z, Y, X) with a spacing, an origin and, if ``turned``, axes against the patient's."""
+#: axes X and Y against the patient's
+TURNED = (-1.0, 0, 0, 0, -1, 0, 0, 0, 1)
+
+
+def write_image(file: Path, array: np.ndarray, direction: Sequence[float] = TURNED) -> Path:
+    """Array (Z, Y, X) with a spacing, an origin and a direction."""
     image = sitk.GetImageFromArray(array)
     image.SetSpacing((1.25, 0.75, 2.0))
     image.SetOrigin((-7.0, 3.0, 11.0))
-    if turned:
-        image.SetDirection((-1.0, 0, 0, 0, -1, 0, 0, 0, 1))
+    image.SetDirection(direction)
     sitk.WriteImage(image, str(file))
     return file

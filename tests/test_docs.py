@@ -16,8 +16,6 @@ from nnunet_reca.trainers.names import base_names
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 TEXTS = {str(page.relative_to(ROOT)): page.read_text(encoding="utf-8") for page in PAGES if page.is_file()}
-#: explained on pages of their own
-OPTIONAL = {"nnUNetv2_reca_compare", "nnUNetv2_reca_explain"}
 
 pytestmark = pytest.mark.skipif(not (ROOT / "docs").is_dir(), reason="source distributions have no documentation")
 
@@ -58,13 +56,11 @@ def test_every_command_on_the_pages_exists():
     commands = found(r"\bnnUNetv2_\w+")
     assert {"nnUNetv2_reca_doctor", "nnUNetv2_train"} <= commands
     stock = {script.name for script in entry_points(group="console_scripts") if script.value.startswith("nnunetv2.")}
-    assert commands - stock - set(scripts()) - OPTIONAL == set()
+    assert commands - stock - set(scripts()) == set()
 
 
-@pytest.mark.parametrize("command", ["nnUNetv2_reca_convert_weights", "nnUNetv2_reca_doctor", *sorted(OPTIONAL)])
+@pytest.mark.parametrize("command", sorted(scripts()))
 def test_every_option_of_our_commands_on_the_pages_exists(command):
-    if command in OPTIONAL - set(scripts()):
-        pytest.skip("the command is not here yet")
     called = found(rf"(?m)^(?: {{4}}|`){command}\b[^`\n]*")
     options = {option for line in called for option in re.findall(r"(?<=\s)--?[a-z][\w-]*", line)}
     known = set(re.findall(r"(?<![\w-])--?[a-z][\w-]*", help_of(command)))

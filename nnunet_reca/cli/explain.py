@@ -2,11 +2,7 @@
 
 import argparse
 import sys
-from importlib.util import find_spec
 from pathlib import Path
-
-#: optional packages that the report needs
-NEEDED = ("matplotlib", "scipy", "SimpleITK")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -17,9 +13,6 @@ def main(arguments: list[str] | None = None) -> int:
     """
     options = _parser().parse_args(arguments)
     try:
-        missing = [name for name in NEEDED if find_spec(name) is None]
-        if missing:
-            raise ValueError(f"expected {', '.join(missing)} to be installed; pip install 'nnunet-reca[report]'")
         _explain(options)
     except (ValueError, OSError) as error:
         sys.stderr.write(f"nnUNetv2_reca_explain: {error}\n")
@@ -31,10 +24,7 @@ def _explain(options: argparse.Namespace) -> None:
     from nnunet_reca.explain.findings import Request
     from nnunet_reca.explain.run import explain
 
-    given = vars(options) | {name: Path(value) for name in ("model", "output") if (value := getattr(options, name))}
-    for name in ("reference", "previous_stage"):
-        given[name] = Path(given[name]) if given[name] else None
-    findings = explain(Request(**given), _say)
+    findings = explain(Request(**vars(options)), _say)
     if not findings.cuts:
         _say("a self-attention network: it has no carry, so that the report shows its attention only")
     for cut in findings.cuts:
@@ -56,9 +46,9 @@ def _parser() -> argparse.ArgumentParser:
         "self-attention twin it shows the attention.",
     )
     add = parser.add_argument
-    add("-i", dest="image", nargs="+", required=True, help="image: its channel files, a prefix CASE, or a folder")
-    add("-m", dest="model", required=True, help="nnUNet_results/DATASET/TRAINER__PLANS__CONFIGURATION")
-    add("-o", dest="output", required=True, help="folder to write")
+    add("-i", dest="image", type=Path, nargs="+", required=True, help="image: channel files, prefix CASE, or folder")
+    add("-m", dest="model", type=Path, required=True, help="nnUNet_results/DATASET/TRAINER__PLANS__CONFIGURATION")
+    add("-o", dest="output", type=Path, required=True, help="folder to write")
     add("-f", dest="fold", help="fold, a number or all (default: the first)")
     add("-chk", dest="checkpoint", default="checkpoint_final.pth", help="checkpoint (default: checkpoint_final.pth)")
     add(
@@ -66,18 +56,23 @@ def _parser() -> argparse.ArgumentParser:
         nargs="+",
         type=int,
         metavar="INDEX",
-        help="Z Y X, index in the image's array as SimpleITK.GetArrayFromImage gives it, from 0; Y X in 2D images "
+        help="Z Y X, index in the file's array as SimpleITK.GetArrayFromImage gives it, from 0; Y X in 2D images "
         "(default: the voxel of the largest predicted object that is nearest to its centre)",
     )
-    add("--label", help="look at the largest object of this label, name or number (default: of any)")
-    add("-gt", dest="reference", help="reference segmentation, for the Dice of each prediction to it")
-    add("-prev_stage_prediction", dest="previous_stage", help="previous stage's segmentation, for a cascade")
+    add("--label", help="look at the largest object of this label or region, name or number (default: of any)")
+    add("-gt", dest="reference", type=Path, help="reference segmentation, for the Dice of each prediction to it")
+    add("-prev_stage_prediction", dest="previous_stage", type=Path, help="previous stage's segmentation, of a cascade")
     add("--heads", choices=("mean", "max"), default="mean", help="over the heads, in maps and figures (default: mean)")
-    add("--channel", type=int, default=0, help="channel of the image in the figures (default: 0)")
+    add(
+        "--channel",
+        type=int,
+        default=0,
+        help="channel of the image in the figures; pictures of one colour file are shown in colour (default: 0)",
+    )
     add("-device", dest="device", help="cuda, cpu or mps (default: cuda if there is any)")
     add("-step_size", dest="step_size", type=float, default=0.5, help="of the sliding window (default: 0.5)")
     add("--disable_tta", dest="mirroring", action="store_false", help="predict without mirrored images: faster")
-    add("--overwrite", action="store_true", help="replace an earlier report in the folder")
+    add("--overwrite", action="store_true", help="replace an earlier report in the folder, and no other file")
     return parser
 
 

@@ -7,6 +7,7 @@ softmax(scale * q_hat k^T + bias) follow by the functions of ``ops``, padding, s
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,9 @@ from torch import Tensor, nn
 from nnunet_reca.blocks import SwinBlock, VitEncoder
 from nnunet_reca.blocks.vit import VitBlock
 from nnunet_reca.explain.chains import Chain, cut
+from nnunet_reca.explain.grid import Index
 from nnunet_reca.ops import (
+    attends_in_pieces,
     attention_bias,
     carry_query,
     crop_map,
@@ -25,8 +28,6 @@ from nnunet_reca.ops import (
     split_heads,
 )
 
-Index = tuple[int, ...]
-
 
 @dataclass(frozen=True)
 class Attention:
@@ -35,10 +36,12 @@ class Attention:
     Attributes:
         weights: over the tokens of the map, (heads, *map); with the weight on padding, each head's sum is 1.
         visible: True where the token may attend to, (*map).
+        keys: number of tokens that it may attend to, padded ones included; uniform attention gives each 1 / keys.
     """
 
     weights: Tensor
     visible: Tensor
+    keys: int
 
     @property
     def mean(self) -> Tensor:
@@ -83,6 +86,13 @@ class View:
         return self.carried or self.alone
 
     @property
+    def parts(self) -> dict[str, Attention]:
+        """Attention by name: ``carry_on`` and ``carry_off``, or ``self_attention`` of a twin."""
+        if self.carried is None:
+            return {"self_attention": self.alone}
+        return {"carry_on": self.carried, "carry_off": self.alone}
+
+    @property
     def moved(self) -> float | None:
         """Share of the mean attention that the carry moves to other tokens, 0 to 1 (total variation distance)."""
         if self.carried is None:
@@ -97,68 +107,47 @@ def attention_weights(q: Tensor, k: Tensor, bias: Tensor | None = None) -> Tenso
     return (logits if bias is None else logits + bias).softmax(-1)
 
 
-def window_weights(
-    block: SwinBlock, x: Tensor, q_hat: Tensor | None, *, only: int | None = None
-) -> tuple[Tensor, Tensor]:
-    """Attention weights and values of a Swin block, as its padded and shifted windows have them.
+def window_attention(block: SwinBlock, x: Tensor, q_hat: Tensor | None, token: Index) -> Attention:
+    """What one token attends to in a Swin block, by its window of the padded and shifted map.
 
     Args:
         block: the block.
-        x: its input, (B, *spatial, dim).
+        x: its input, (1, *spatial, dim).
         q_hat: the carry it gets, in windows or as a map (see :class:`SwinBlock`), or None.
-        only: number of a window, to compute no other; default all.
-
-    Returns:
-        Weights, (B * windows, heads, N, N), and values, (B * windows, heads, N, head_dim).
+        token: index in ``spatial``.
     """
-    attn, (window, shift) = block.attn, block.fitted(x.shape[1:-1])
-    framed = shift_map(pad_to_multiple(block.norm1(x), window), shift)
-    mask = shifted_window_mask(framed.shape[1:-1], window, shift, device=x.device)
-    tokens = partition_windows(framed, window)
-    if q_hat is not None and q_hat.shape == framed.shape:  # a map
-        (q_hat,) = split_heads(partition_windows(q_hat, window), attn.num_heads)
-    if only is not None:
-        one = slice(only, only + 1)
-        tokens, mask = tokens[one], None if mask is None else mask[one]
-        q_hat = None if q_hat is None else q_hat[one]
-    q, k, v = split_heads(attn.qkv(tokens), attn.num_heads, parts=3)
-    bias = attention_bias(attn.relative_position_bias(window), mask, q.shape[0])
-    return attention_weights(carry_query(q, q_hat), k, bias), v
-
-
-def sequential_weights(block: VitBlock, x: Tensor, q_hat: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Attention weights, (B, heads, N, N), and values, (B, heads, N, head_dim), of a Vision Transformer's layer."""
-    q, k, v = split_heads(block.attn.qkv(block.norm1(x)), block.attn.num_heads, parts=3)
-    return attention_weights(carry_query(q, q_hat), k), v
-
-
-def window_attention(block: SwinBlock, x: Tensor, q_hat: Tensor | None, token: Index) -> Attention:
-    """What one token of a map (1, *spatial, dim) attends to in a Swin block."""
-    spatial = x.shape[1:-1]
+    attn, spatial = block.attn, x.shape[1:-1]
     window, shift = block.fitted(spatial)
-    padded = [s + -s % w for s, w in zip(spatial, window, strict=True)]
-    framed = [(t - d) % p for t, d, p in zip(token, shift, padded, strict=True)]
-    cell = [f // w for f, w in zip(framed, window, strict=True)]
-    number = _rank(cell, [p // w for p, w in zip(padded, window, strict=True)])
-    place = _rank([f % w for f, w in zip(framed, window, strict=True)], window)
-    row = window_weights(block, x, q_hat, only=number)[0][0, :, place]
+    framed = shift_map(pad_to_multiple(block.norm1(x), window), shift)
+    padded = framed.shape[1:-1]
     mask = shifted_window_mask(padded, window, shift, device=x.device)
-    visible = row.new_ones(1, row.shape[-1]) if mask is None else mask[number, place].to(row).unsqueeze(0)
+    if q_hat is not None and attends_in_pieces(x):  # the carry is a map
+        (q_hat,) = split_heads(partition_windows(q_hat, window), attn.num_heads)
+    at = [(t - d) % p for t, d, p in zip(token, shift, padded, strict=True)]
+    cell = [i // w for i, w in zip(at, window, strict=True)]
+    number = _rank(cell, [p // w for p, w in zip(padded, window, strict=True)])
+    place = _rank([i % w for i, w in zip(at, window, strict=True)], window)
+    one = slice(number, number + 1)
+    q, k, _ = split_heads(attn.qkv(partition_windows(framed, window)[one]), attn.num_heads, parts=3)
+    mask = None if mask is None else mask[one]
+    bias = attention_bias(attn.relative_position_bias(window), mask, 1)
+    row = attention_weights(carry_query(q, None if q_hat is None else q_hat[one]), k, bias)[0, :, place]
+    visible = row.new_ones(1, row.shape[-1]) if mask is None else mask[:, place].to(row)
     on_frame = row.new_zeros(row.shape[0] + 1, *padded)
     box = (slice(None), *(slice(c * w, (c + 1) * w) for c, w in zip(cell, window, strict=True)))
     on_frame[box] = torch.cat([row, visible]).unflatten(-1, tuple(window))
     on_map = crop_map(shift_map(on_frame.unsqueeze(-1), [-d for d in shift]), spatial).squeeze(-1).cpu()
-    return Attention(on_map[:-1], on_map[-1] > 0)
+    return Attention(on_map[:-1], on_map[-1] > 0, int(visible.sum()))
 
 
 def sequential_attention(
     block: VitBlock, x: Tensor, q_hat: Tensor | None, token: Index, grid: Sequence[int]
 ) -> Attention:
     """What one token attends to in a Vision Transformer's layer; the tokens of ``grid`` are (1, N, dim)."""
-    weights, _ = sequential_weights(block, x, q_hat)
-    row = weights[0, :, _rank(token, grid)]
+    q, k, _ = split_heads(block.attn.qkv(block.norm1(x)), block.attn.num_heads, parts=3)
+    row = attention_weights(carry_query(q, q_hat), k)[0, :, _rank(token, grid)]
     weights = row.unflatten(-1, tuple(grid)).cpu()
-    return Attention(weights, torch.ones_like(weights[0], dtype=torch.bool))
+    return Attention(weights, torch.ones_like(weights[0], dtype=torch.bool), row.shape[-1])
 
 
 @torch.no_grad()
@@ -193,7 +182,7 @@ def look(network: nn.Module, chains: Sequence[Chain], patch: Tensor, voxel: Sequ
 
 def _chain_views(chain: Chain, x: Tensor, token: Index, grid: Sequence[int]) -> list[View]:
     """Views of a chain whose input is ``x``."""
-    blocks = [chain.module.blocks[layer] for layer in chain.shown_layers]
+    blocks = cast(list[SwinBlock | VitBlock], [chain.module.blocks[layer] for layer in chain.shown_layers])
     with cut([chain]), recorded(blocks) as alone:
         chain.module(x)
     carried: dict[nn.Module, tuple[Tensor, ...]] = {}
@@ -208,12 +197,10 @@ def _chain_views(chain: Chain, x: Tensor, token: Index, grid: Sequence[int]) -> 
     return views
 
 
-def _attention(block: nn.Module, given: tuple[Tensor, ...], token: Index, grid: Sequence[int]) -> Attention:
+def _attention(block: SwinBlock | VitBlock, given: tuple[Tensor, ...], token: Index, grid: Sequence[int]) -> Attention:
     x, q_hat = given
     if isinstance(block, SwinBlock):
         return window_attention(block, x, q_hat, token)
-    if not isinstance(block, VitBlock):
-        raise TypeError(f"expected a SwinBlock or a VitBlock, got {type(block).__name__}")
     return sequential_attention(block, x, q_hat, token, grid)
 
 

@@ -1,7 +1,6 @@
 """A case: its image files, the image as nnU-Net's reader gives it, what the network sees of it, and its prediction."""
 
 import contextlib
-import copy
 import io
 import re
 from collections.abc import Sequence
@@ -13,9 +12,11 @@ import numpy as np
 import torch
 from nnunetv2.inference.export_prediction import convert_predicted_logits_to_segmentation_with_correct_shape
 from nnunetv2.utilities.label_handling.label_handling import convert_labelmap_to_one_hot
+from scipy import ndimage
 
 from nnunet_reca.explain.grid import Grid, Index
 from nnunet_reca.explain.model import TrainedModel
+from nnunet_reca.explain.nifti import unit
 
 
 @dataclass(frozen=True)
@@ -24,10 +25,11 @@ class Case:
 
     Attributes:
         name: of the case.
-        image: as read, (C, Z, Y, X) in the order of SimpleITK's arrays; 2D images have one slice.
+        image: as nnU-Net's reader gives it, (C, Z, Y, X); 2D images have one slice.
         properties: what reader and preprocessor noted down.
         data: preprocessed image, (C, *resampled), with the previous stage's segmentation in a cascade.
-        grid: how both lie on each other.
+        grid: how the image's file and both arrays lie on each other.
+        colour: whether the channels are the colours of a picture.
     """
 
     name: str
@@ -35,10 +37,11 @@ class Case:
     properties: dict[str, Any]
     data: np.ndarray
     grid: Grid
+    colour: bool
 
     @property
     def spacing(self) -> tuple[float, ...]:
-        """Size of a voxel along the image's axes, in mm; pixels of images without a spacing count as 1 mm."""
+        """Size of a voxel along the image's axes, in mm; in px of pictures, which have no spacing."""
         return tuple(float(s) for s in self.properties["spacing"])
 
 
@@ -119,7 +122,8 @@ def read_case(model: TrainedModel, files: Sequence[Path], previous: Path | None 
         data = np.vstack((data, one_hot))
     grid = Grid.of(image.shape[1:], predictor.plans_manager.transpose_forward, properties, data.shape[1:])
     name = files[0].name.removesuffix(predictor.dataset_json["file_ending"])
-    return Case(re.sub(r"_\d{4}$", "", name), image, properties, data, grid)
+    colour = len(files) == 1 and len(image) in (3, 4) and unit(properties) == "px"
+    return Case(re.sub(r"_\d{4}$", "", name), image, properties, data, grid, colour)
 
 
 def read_segmentation(model: TrainedModel, file: Path, shape: Sequence[int]) -> np.ndarray:
@@ -137,35 +141,34 @@ def read_segmentation(model: TrainedModel, file: Path, shape: Sequence[int]) -> 
 
 
 def predict(model: TrainedModel, case: Case) -> np.ndarray:
-    """Segmentation of the whole image, as nnUNetv2_predict makes it, in the image's shape."""
+    """Segmentation of the whole image, as nnUNetv2_predict makes it, in the shape of ``case.image``."""
     predictor = model.predictor
     logits = predictor.predict_logits_from_preprocessed_data(torch.from_numpy(case.data)).cpu()
     plans = (predictor.plans_manager, predictor.configuration_manager, predictor.label_manager)
-    return convert_predicted_logits_to_segmentation_with_correct_shape(logits, *plans, copy.copy(case.properties))
+    return convert_predicted_logits_to_segmentation_with_correct_shape(logits, *plans, case.properties)
 
 
-def centre_of_largest_object(labels: np.ndarray, wanted: Sequence[int]) -> tuple[Index, int]:
-    """The voxel of the largest connected object that is nearest to its centre of mass, and the object's label.
+def centre_of_largest_object(labels: np.ndarray, regions: Sequence[Sequence[int]]) -> Index:
+    """The voxel of the largest connected object that is nearest to its centre of mass.
 
     Args:
         labels: label map, (Z, Y, X).
-        wanted: labels whose objects count; neighbours share a face and the label.
+        regions: labels that make up each kind of object; neighbours share a face.
 
     Raises:
         ValueError: if no voxel has such a label.
     """
-    from scipy import ndimage  # type: ignore[import-untyped]
-
-    largest, of_label = np.empty((0, labels.ndim), int), 0
-    for label in wanted:
-        components, _ = ndimage.label(labels == label)
+    largest = np.empty((0, labels.ndim), int)
+    for values in regions:
+        components, _ = ndimage.label(np.isin(labels, values))
         sizes = np.bincount(components.ravel())[1:]
         if sizes.size and sizes.max() > len(largest):
-            largest, of_label = np.argwhere(components == sizes.argmax() + 1), label
+            largest = np.argwhere(components == sizes.argmax() + 1)
     if not len(largest):
-        raise ValueError(f"expected an object of label {list(wanted)}, none is predicted; choose a voxel with --voxel")
+        known = sorted({value for values in regions for value in values})
+        raise ValueError(f"expected an object of label {known}, none is predicted; choose a voxel with --voxel")
     distances = ((largest - largest.mean(0)) ** 2).sum(1)
-    return tuple(int(i) for i in largest[distances.argmin()]), of_label
+    return tuple(int(i) for i in largest[distances.argmin()])
 
 
 def _read(model: TrainedModel, files: Sequence[Path]) -> tuple[np.ndarray, dict[str, Any]]:

@@ -49,8 +49,7 @@ def carry_chains(network: nn.Module) -> list[Chain]:
             f"expected a network of nnunet_reca, got {type(network).__name__}, without stages of attention layers; "
             "choose the folder of a model that was trained with a trainer of nnunet_reca"
         )
-    stages = iter(range(1, len(found) + 1))
-    return [Chain(f"stage {next(stages)}" if isinstance(m, SwinStage) else "transformer", m) for m in found]
+    return [Chain(f"stage {n}" if isinstance(m, SwinStage) else "transformer", m) for n, m in enumerate(found, 1)]
 
 
 @contextmanager

@@ -55,9 +55,10 @@ class Scene:
     Attributes:
         title: of the figure.
         plane: that is shown.
+        unit: of its spacing, mm or px.
         image: grey, 0 to 1.
         colour: (rows, columns, 3) where the image has colours, otherwise ``image``.
-        point: the chosen voxel, in mm to the right and down.
+        point: the chosen voxel, to the right and down, in ``unit``.
         patch: True in the network's input.
         full: prediction, as 1 + number of the object in ``objects``, 0 elsewhere.
         without: the same with every carry cut, None in a self-attention twin.
@@ -67,6 +68,7 @@ class Scene:
 
     title: str
     plane: Plane
+    unit: str
     image: np.ndarray
     colour: np.ndarray
     point: tuple[float, float]
@@ -78,7 +80,10 @@ class Scene:
 
 
 def draw_attention(file: Path, scene: Scene, columns: Sequence[Column]) -> None:
-    """One figure: rows carry on, carry off and difference, columns the prediction and the layers."""
+    """One figure: rows carry on, carry off and difference, columns the prediction and the layers.
+
+    Off means every carry in the column of the prediction, and that of its own chain in a layer's.
+    """
     recurrent = scene.without is not None
     zoom = scene.plane.box(scene.patch) or (0, 0, 1, 1)
     height = WIDTH * min(1.8, max(0.55, zoom[3] / zoom[2]))
@@ -100,9 +105,9 @@ def draw_attention(file: Path, scene: Scene, columns: Sequence[Column]) -> None:
                 axis.set_xlim(zoom[0], zoom[0] + zoom[2])
                 axis.set_ylim(zoom[1] + zoom[3], zoom[1])
             axis.tick_params(labelsize=6, length=2, pad=1, labelbottom=row == shown[-1] or axis is axes[0, 0])
-    axes[shown[-1], 0].set_xlabel("mm", fontsize=7, labelpad=1)
+    axes[shown[-1], 0].set_xlabel(scene.unit, fontsize=7, labelpad=1)
     for row, name in zip(shown, ("carry on", "carry off", "on − off") if recurrent else ("attention",), strict=True):
-        axes[row, 0].set_ylabel(f"{name}\nmm", fontsize=8)
+        axes[row, 0].set_ylabel(f"{name}\n{scene.unit}", fontsize=8)
     figure.suptitle(scene.title, fontsize=8)
     _legend(figure, scene)
     figure.savefig(file)
@@ -118,7 +123,7 @@ def _prediction_panels(axes: Sequence[Axes], scene: Scene) -> None:
         return
     _background(axes[1], scene.colour, scene.plane)
     _outlines(axes[1], scene.without, scene)
-    axes[1].set_title("every carry cut", fontsize=7)
+    axes[1].set_title("prediction, every carry cut", fontsize=7)
     _background(axes[2], scene.image, scene.plane)
     here = scene.full != scene.without
     changed = np.zeros((*here.shape, 4))
@@ -149,6 +154,7 @@ def _attention_panels(figure: Figure, axes: Sequence[Axes], column: Column, scen
     most = _top(np.abs(difference))
     _attention_panel(axes[0], column.carried, column, scene, ATTENTION, limits)
     shown = _attention_panel(axes[1], column.alone, column, scene, ATTENTION, limits)
+    axes[1].set_title("this chain's carry cut", fontsize=7)
     _colour_bar(figure, axes[2], shown, "attention / uniform")
     shown = _attention_panel(axes[3], difference, column, scene, DIFFERENCE, (-most, most))
     _colour_bar(figure, axes[4], shown, "difference / uniform")

@@ -24,7 +24,7 @@ class Request:
         output: folder to write.
         fold: number or ``all``, default the first.
         checkpoint: file name.
-        voxel: index in the image's array, Z Y X, or Y X in 2D images; default the centre of the largest object.
+        voxel: index in the file's array, Z Y X, or Y X in 2D images; default the centre of the largest object.
         label: name or number of the object to look at, where no voxel is given.
         reference: reference segmentation.
         previous_stage: prediction of a cascade's previous stage.
@@ -58,7 +58,7 @@ class Findings:
     """All that is found out about a case before anything is written.
 
     Attributes:
-        voxel: the chosen voxel, in the image's array.
+        voxel: the chosen voxel, in the image's array as read.
         patch: the network's input around it.
         views: attention, layer by layer.
         full: prediction, (Z, Y, X).

@@ -1,12 +1,59 @@
-"""From a voxel of the image to the network's input and back: nnU-Net transposes, crops, resamples and cuts patches."""
+"""From a voxel of a file to the network's input and back: nnU-Net turns, transposes, crops, resamples, cuts patches."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from nibabel.orientations import io_orientation
+from SimpleITK import DICOMOrientImageFilter
 
 Index = tuple[int, ...]
+
+#: letters of an orientation's axes, as SimpleITK names them -> number of the patient's axis
+PATIENT = {letter: axis for axis, letters in enumerate(("LR", "AP", "IS")) for letter in letters}
+
+
+@dataclass(frozen=True)
+class Turn:
+    """How the array of an image's file lies on the one that nnU-Net's reader makes of it: some readers turn it.
+
+    Attributes:
+        axes: axis a of the file's array, as SimpleITK.GetArrayFromImage gives it, is the reader's ``axes[a]``.
+        against: whether it runs against that.
+    """
+
+    axes: Index = (0, 1, 2)
+    against: tuple[bool, ...] = (False, False, False)
+
+    @classmethod
+    def of(cls, properties: Mapping[str, Any]) -> "Turn":
+        """Turn from what the reader notes down: of NibabelIOWithReorient and SimpleITKIOWithReorient, else none."""
+        nibabel, sitk = properties.get("nibabel_stuff", {}), properties.get("sitk_stuff", {})
+        if "reoriented_affine" in nibabel:
+            pairs = [(int(axis), bool(sign < 0)) for axis, sign in io_orientation(nibabel["original_affine"])]
+        elif "original_orientation" in sitk:
+            read = DICOMOrientImageFilter.GetOrientationFromDirectionCosines(sitk["direction"])
+            order = [PATIENT[letter] for letter in read]
+            axes = [order.index(PATIENT[letter]) for letter in sitk["original_orientation"]]
+            pairs = [(a, letter != read[a]) for a, letter in zip(axes, sitk["original_orientation"], strict=True)]
+        else:
+            return cls()
+        return cls(tuple(2 - axis for axis, _ in pairs[::-1]), tuple(against for _, against in pairs[::-1]))
+
+    def file_array(self, array: np.ndarray) -> np.ndarray:
+        """The file's array of the reader's."""
+        return np.flip(array.transpose(self.axes), tuple(np.flatnonzero(self.against)))
+
+    def file_voxel(self, voxel: Sequence[int], shape: Sequence[int]) -> Index:
+        """Index in the file's array; ``voxel`` and ``shape`` are those of the reader's."""
+        pairs = zip(self.axes, self.against, strict=True)
+        return tuple(shape[a] - 1 - voxel[a] if against else voxel[a] for a, against in pairs)
+
+    def reader_voxel(self, voxel: Sequence[int], shape: Sequence[int]) -> Index:
+        """Index in the reader's array, of this shape; ``voxel`` is that of the file's."""
+        places = zip(self.axes, self.against, voxel, strict=True)
+        return tuple(shape[a] - 1 - v if against else v for a, against, v in sorted(places))
 
 
 @dataclass(frozen=True)
@@ -14,16 +61,18 @@ class Grid:
     """How the array of an image lies on the preprocessed one; axes of both are numbered as nnU-Net's plan has them.
 
     Attributes:
-        shape: of the image's array, three axes.
+        shape: of the image's array as read, three axes.
         transpose: preprocessed axis a is the image's axis ``transpose[a]``.
         crop: first and last + 1 index of the crop, per preprocessed axis.
         resampled: shape of the preprocessed image.
+        turn: from the file's array to that of the reader.
     """
 
     shape: Index
     transpose: Index
     crop: tuple[tuple[int, int], ...]
     resampled: Index
+    turn: Turn = Turn()
 
     @classmethod
     def of(
@@ -31,26 +80,36 @@ class Grid:
     ) -> "Grid":
         """Grid from what nnU-Net's preprocessor notes down."""
         crop = tuple((int(low), int(high)) for low, high in properties["bbox_used_for_cropping"])
-        return cls(tuple(shape), tuple(transpose), crop, tuple(resampled))
+        return cls(tuple(shape), tuple(transpose), crop, tuple(resampled), Turn.of(properties))
 
-    def to_preprocessed(self, voxel: Sequence[int]) -> Index:
-        """Index in the preprocessed image of a voxel of the image.
+    def to_array(self, voxel: Sequence[int]) -> Index:
+        """Index in the image's array as read of a voxel of the file.
 
         Raises:
-            ValueError: if the voxel lies outside the image, or in the empty border that nnU-Net crops.
+            ValueError: if the voxel lies outside the image.
         """
-        if len(voxel) != len(self.shape) or any(not 0 <= v < s for v, s in zip(voxel, self.shape, strict=True)):
+        shape = tuple(self.shape[a] for a in self.turn.axes)
+        if len(voxel) != len(shape) or any(not 0 <= v < s for v, s in zip(voxel, shape, strict=True)):
             raise ValueError(
-                f"expected a voxel inside the image's array of shape {self.shape}, got {tuple(voxel)}; "
-                "indices are in the array's order (SimpleITK's: Z Y X) and start at 0"
+                f"expected a voxel inside the image's array of shape {shape}, got {tuple(voxel)}; "
+                "indices are in the order of the file's array (SimpleITK's: Z Y X) and start at 0"
             )
+        return self.turn.reader_voxel(voxel, self.shape)
+
+    def to_preprocessed(self, voxel: Sequence[int]) -> Index:
+        """Index in the preprocessed image of a voxel of the image's array as read.
+
+        Raises:
+            ValueError: if the voxel lies in the empty border that nnU-Net crops.
+        """
         index = [int(self.positions(axis)[voxel[self.transpose[axis]]]) for axis in range(len(self.shape))]
         if min(index) < 0:
-            low = [self.crop[self.transpose.index(a)][0] for a in range(3)]
-            high = [self.crop[self.transpose.index(a)][1] - 1 for a in range(3)]
+            crop = [self.crop[self.transpose.index(a)] for a in range(3)]
+            ends = [self.turn.file_voxel([box[e] - e for box in crop], self.shape) for e in (0, 1)]
+            low, high = (list(map(end, *ends)) for end in (min, max))
             raise ValueError(
-                f"expected a voxel inside the image's non-zero region, from {low} to {high}, got {tuple(voxel)}; "
-                "nnU-Net crops the rest"
+                f"expected a voxel inside the image's non-zero region, from {low} to {high}, "
+                f"got {self.turn.file_voxel(voxel, self.shape)}; nnU-Net crops the rest"
             )
         return tuple(index)
 

@@ -20,13 +20,11 @@ class TrainedModel:
     """A network of this package with its weights.
 
     Attributes:
-        folder: nnU-Net's results, ``DATASET/TRAINER__PLANS__CONFIGURATION``.
         fold: the fold in use, a number or ``all``.
         predictor: nnU-Net's predictor of this fold.
         chains: the carry chains of its network.
     """
 
-    folder: Path
     fold: str
     predictor: nnUNetPredictor
     chains: Sequence[Chain]
@@ -96,17 +94,14 @@ def load_model(
         raise ValueError(f"{folder / f'fold_{fold}' / checkpoint} cannot be loaded: {reason}") from error
     predictor.network = getattr(predictor.network, "_orig_mod", predictor.network)  # hooks need it uncompiled
     predictor.network.to(device).eval()
-    return TrainedModel(folder, fold, predictor, carry_chains(predictor.network))
+    return TrainedModel(fold, predictor, carry_chains(predictor.network))
 
 
 def _fold(folder: Path, fold: str | None, checkpoint: str) -> str:
     """The wanted fold, or the first."""
-
-    def order(name: str) -> tuple[bool, int]:
-        return (name == "all", int(name) if name.isdecimal() else 0)
-
-    found = sorted((f.parent.name.removeprefix("fold_") for f in folder.glob(f"fold_*/{checkpoint}")), key=order)
-    found = [name for name in found if re.fullmatch(r"\d+|all", name)]
+    names = (file.parent.name.removeprefix("fold_") for file in folder.glob(f"fold_*/{checkpoint}"))
+    folds = (name for name in names if re.fullmatch(r"\d+|all", name))
+    found = sorted(folds, key=lambda name: (name == "all", 0 if name == "all" else int(name)))
     if not found or (fold is not None and fold not in found):
         wanted = "a fold" if fold is None else f"fold {fold}"
         raise ValueError(

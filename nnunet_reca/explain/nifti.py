@@ -1,17 +1,20 @@
-"""Arrays of an image as NIfTI files on the image's geometry."""
+"""Arrays of an image as NIfTI files on the grid of the image's own file."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import SimpleITK as sitk
+
+from nnunet_reca.explain.grid import Turn
+
+#: spacing, origin and direction in SimpleITK's order and orientation
+Geometry = tuple[tuple[float, ...], tuple[float, ...], tuple[float, ...]]
 
 
-def geometry(properties: Mapping[str, Any]) -> tuple[tuple[float, ...], tuple[float, ...], tuple[float, ...]]:
-    """Spacing, origin and direction in SimpleITK's order and orientation, from what nnU-Net's readers note down.
-
-    Images that the reader turned to another orientation have the geometry of the turned image.
-    """
+def geometry(properties: Mapping[str, Any]) -> Geometry:
+    """Geometry of the reader's array, from what nnU-Net's readers note down."""
     if "sitk_stuff" in properties:
         stuff = properties["sitk_stuff"]
         return tuple(stuff["spacing"]), tuple(stuff["origin"]), tuple(stuff["direction"])
@@ -25,13 +28,35 @@ def geometry(properties: Mapping[str, Any]) -> tuple[tuple[float, ...], tuple[fl
     return spacing[:axes], (0.0,) * axes, tuple(np.eye(axes).ravel())
 
 
-def write_nifti(array: np.ndarray, file: Path, properties: Mapping[str, Any]) -> None:
-    """Write an array (Z, Y, X) in the image's geometry; a single slice of a 2D image is written in 2D."""
-    import SimpleITK as sitk
+def has_patient(properties: Mapping[str, Any]) -> bool:
+    """Whether the image's file has a place and an orientation in space."""
+    return "sitk_stuff" in properties or "nibabel_stuff" in properties
 
-    spacing, origin, direction = geometry(properties)
-    image = sitk.GetImageFromArray(array[0] if len(spacing) == 2 else array)
+
+def unit(properties: Mapping[str, Any]) -> str:
+    """Unit of the spacing: mm, and of pictures, which have none, px."""
+    return "mm" if has_patient(properties) or len(geometry(properties)[0]) == 3 else "px"
+
+
+def write_nifti(array: np.ndarray, file: Path, properties: Mapping[str, Any]) -> None:
+    """Write an array (Z, Y, X) of the reader as the image's file has it; a slice of a 2D image is written in 2D."""
+    turn = Turn.of(properties)
+    spacing, origin, direction = _turned(geometry(properties), turn, array.shape)
+    image = sitk.GetImageFromArray(array[0] if len(spacing) == 2 else turn.file_array(array))
     image.SetSpacing(spacing)
     image.SetOrigin(origin)
     image.SetDirection(direction)
     sitk.WriteImage(image, str(file), True)
+
+
+def _turned(read: Geometry, turn: Turn, shape: Sequence[int]) -> Geometry:
+    """Geometry of the file's array; ``shape`` is that of the reader's."""
+    if turn == Turn():
+        return read
+    spacing, origin, direction = map(np.array, read)
+    columns = direction.reshape(3, 3)
+    axes = [2 - axis for axis in turn.axes[::-1]]  # X Y Z
+    first = turn.reader_voxel((0, 0, 0), shape)[::-1]
+    place = origin + columns @ (spacing * first)
+    columns = columns[:, axes] * np.where(turn.against[::-1], -1, 1)
+    return tuple(spacing[axes].tolist()), tuple(place.tolist()), tuple(columns.ravel().tolist())

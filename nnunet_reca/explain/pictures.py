@@ -1,6 +1,7 @@
 """From findings to figures: titles, grey images and attention in multiples of uniform attention."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from nnunet_reca.explain.planes import Plane
 
 
 def draw(
+    folder: Path,
     request: Request,
     model: TrainedModel,
     case: Case,
@@ -23,13 +25,13 @@ def draw(
     """Draw a figure per plane, and one of the cuts if there are any."""
     facts = findings.facts
     source = f"{facts['model']}, fold {facts['fold']}"
-    voxel = ", ".join(map(str, findings.voxel))
+    voxel = ", ".join(map(str, facts["voxel"]))
     title = f"{case.name}, attention of voxel ({voxel}), {request.heads} over the heads\n{source}"
     for plane, layers in columns.items():
         scene = make_scene(title, plane, request.channel, model, case, findings)
-        draw_attention(request.output / f"attention_{plane.name}.png", scene, layers)
+        draw_attention(folder / f"attention_{plane.name}.png", scene, layers)
     if findings.cuts:
-        draw_cuts(request.output / "cuts.png", f"{case.name}\n{source}", findings.cuts)
+        draw_cuts(folder / "cuts.png", f"{case.name}\n{source}", findings.cuts)
 
 
 def make_scene(title: str, plane: Plane, channel: int, model: TrainedModel, case: Case, findings: Findings) -> Scene:
@@ -40,13 +42,14 @@ def make_scene(title: str, plane: Plane, channel: int, model: TrainedModel, case
         return plane.take(volume, voxel[plane.axis])
 
     patch = to_image(np.ones(findings.views[0].alone.visible.shape, np.float32), case.grid, findings.patch)
-    channels = [cut(volume) for volume in (case.image[:3] if _is_colour(case) else case.image[channel : channel + 1])]
+    channels = [cut(volume) for volume in (case.image[:3] if case.colour else case.image[channel : channel + 1])]
     return Scene(
         title,
         plane,
+        findings.facts["unit"],
         _grey(np.mean(channels, axis=0), case, channel),
         np.stack(channels, -1) / max(1.0, float(case.image.max()))
-        if _is_colour(case)
+        if case.colour
         else _grey(channels[0], case, channel),
         plane.point(voxel, full.shape),
         cut(patch) > 0,
@@ -60,7 +63,7 @@ def make_scene(title: str, plane: Plane, channel: int, model: TrainedModel, case
 def make_column(
     view: View, carried: np.ndarray | None, alone: np.ndarray, visible: np.ndarray, token: np.ndarray
 ) -> Column:
-    """A layer's attention in a plane, 1 being uniform attention over the tokens that it may attend to."""
+    """A layer's attention in a plane, 1 being uniform attention over all that it may attend to, padding included."""
     heads = len(view.alone.weights)
     title = f"{view.chain.name}\nlayer {view.layer + 1} of {view.chain.depth}, {heads} head{'s' if heads > 1 else ''}\n"
     if view.window is None:
@@ -68,8 +71,8 @@ def make_column(
     else:
         window, shift = ("×".join(map(str, sides)) for sides in view.window)
         title += f"window {window}" + (f", shift {shift}" if any(view.window[1]) else "")
-    seen = float(view.alone.visible.sum())
-    return Column(title, None if carried is None else carried * seen, alone * seen, visible > 0, token > 0)
+    keys = view.alone.keys
+    return Column(title, None if carried is None else carried * keys, alone * keys, visible > 0, token > 0)
 
 
 def object_numbers(labels: np.ndarray, model: TrainedModel) -> np.ndarray:
@@ -82,12 +85,6 @@ def object_numbers(labels: np.ndarray, model: TrainedModel) -> np.ndarray:
 
 def _grey(flat: np.ndarray, case: Case, channel: int) -> np.ndarray:
     """A slice on 0 to 1, which are the first and the 99th percentile of the whole image."""
-    image = case.image[:3] if _is_colour(case) else case.image[channel]
+    image = case.image[:3] if case.colour else case.image[channel]
     low, high = np.percentile(image.ravel()[:: 1 + image.size // 1_000_000], (1, 99))
     return np.clip((flat - low) / max(high - low, 1e-6), 0, 1)
-
-
-def _is_colour(case: Case) -> bool:
-    """Whether the channels are those of a colour picture, which has no geometry."""
-    geometry = "sitk_stuff" in case.properties or "nibabel_stuff" in case.properties
-    return not geometry and case.image.shape[0] in (3, 4) and case.image.shape[1] == 1

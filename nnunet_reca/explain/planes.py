@@ -1,4 +1,4 @@
-"""Slices of an image as they are shown: in radiological convention, with mm along both sides."""
+"""Slices of an image as they are shown: in radiological convention, with mm or px along both sides."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from nnunet_reca.explain.nifti import geometry
+from nnunet_reca.explain.nifti import geometry, has_patient
 
 #: patient axis (left, posterior, superior) -> name of the plane across it, letters of its low and high ends
 PATIENT_AXES = (("sagittal", "R", "L"), ("coronal", "A", "P"), ("axial", "I", "S"))
@@ -22,7 +22,7 @@ class Plane:
         rows: axis that runs down.
         columns: axis that runs to the right.
         flips: whether rows and columns run against the array.
-        spacing: mm per row and column.
+        spacing: per row and column, in mm, of pictures in px.
         letters: at the left, right, upper and lower edge, or nothing.
     """
 
@@ -42,7 +42,7 @@ class Plane:
         return flat[:: -1 if self.flips[0] else 1, :: -1 if self.flips[1] else 1]
 
     def point(self, voxel: Sequence[int], shape: Sequence[int]) -> tuple[float, float]:
-        """Centre of a voxel in mm, to the right and down."""
+        """Centre of a voxel, to the right and down, in mm or px."""
         row, column = (
             shape[a] - 1 - voxel[a] if flip else voxel[a]
             for a, flip in zip((self.rows, self.columns), self.flips, strict=True)
@@ -50,7 +50,7 @@ class Plane:
         return (column + 0.5) * self.spacing[1], (row + 0.5) * self.spacing[0]
 
     def box(self, mask: np.ndarray) -> tuple[float, float, float, float] | None:
-        """Bounding box of a mask (rows, columns) in mm: left, upper, width, height; None if the mask is empty."""
+        """Bounding box of a mask (rows, columns), in mm or px: left, upper, width, height; None of an empty mask."""
         if not mask.any():
             return None
         (top, bottom), (left, right) = (np.flatnonzero(mask.any(axis))[[0, -1]] + [0, 1] for axis in (1, 0))
@@ -62,7 +62,7 @@ def planes_of(properties: Mapping[str, Any], axes: Sequence[int]) -> list[Plane]
     """Planes across the given axes of an image's array; patient orientation as in the image's geometry."""
     spacing = [float(s) for s in properties["spacing"]]
     _, _, direction = geometry(properties)
-    known = len(direction) == 9 and ("sitk_stuff" in properties or "nibabel_stuff" in properties)
+    known = len(direction) == 9 and has_patient(properties)
     columns = np.reshape(direction, (3, 3))[:, ::-1] if known else np.eye(3)  # of the array's axes
     patient = np.abs(columns).argmax(0)
     if not known or len(set(patient)) < 3:

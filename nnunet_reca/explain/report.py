@@ -8,9 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_reca.explain.attention import View
+from nnunet_reca.explain.output import KIND, RECORD
 from nnunet_reca.explain.overlap import Cut
 
-CUT_COLUMNS = ("cut", "object", "dice_to_full_model", "change", "dice_to_reference", "difference_to_full_model")
+CUT_COLUMNS = (
+    "cut",
+    "object",
+    "dice_to_full_model",
+    "one_minus_dice",
+    "dice_to_reference",
+    "dice_to_reference_change",
+)
 
 
 def view_row(view: View, token_size: Sequence[float]) -> dict[str, Any]:
@@ -18,7 +26,7 @@ def view_row(view: View, token_size: Sequence[float]) -> dict[str, Any]:
 
     Args:
         view: the layer.
-        token_size: mm along each axis of its map.
+        token_size: along each axis of its map, in mm or px.
     """
     row: dict[str, Any] = {
         "chain": view.chain.name,
@@ -26,18 +34,17 @@ def view_row(view: View, token_size: Sequence[float]) -> dict[str, Any]:
         "layers": view.chain.depth,
         "heads": len(view.shown.weights),
         "token": list(view.token),
-        "token_mm": [round(s, 4) for s in token_size],
+        "token_size": [round(s, 4) for s in token_size],
         "window": None if view.window is None else list(view.window[0]),
         "shift": None if view.window is None else list(view.window[1]),
         "visible_tokens": int(view.shown.visible.sum()),
     }
-    for name, attention in (("carry_on", view.carried), ("carry_off", view.alone)):
-        if attention is not None:
-            row[name] = {
-                "effective_tokens": attention.effective_tokens,
-                "mean_distance_mm": _mean_distance(attention.mean, view.token, token_size),
-                "on_padding": attention.on_padding,
-            }
+    for name, attention in view.parts.items():
+        row[name] = {
+            "effective_tokens": attention.effective_tokens,
+            "mean_distance": _mean_distance(attention.mean, view.token, token_size),
+            "on_padding": attention.on_padding,
+        }
     row["moved_by_carry"] = view.moved
     return row
 
@@ -55,37 +62,44 @@ def cut_rows(cuts: Sequence[Cut]) -> list[dict[str, Any]]:
 
 
 def write_tables(folder: Path, facts: Mapping[str, Any], views: Sequence[dict[str, Any]], cuts: Sequence[Cut]) -> None:
-    """Write explain.json, explain.md and, where there are cuts, cuts.csv."""
-    content = {**facts, "attention": views, "cuts": cut_rows(cuts)}
-    (folder / "explain.json").write_text(json.dumps(content, indent=2) + "\n")
-    (folder / "explain.md").write_text(_markdown(facts, views, cuts))
+    """Write explain.md, cuts.csv where there are cuts, and explain.json, which names all files of the folder."""
+    (folder / "explain.md").write_text(_markdown(facts, views, cuts), encoding="utf-8")
     if cuts:
-        with (folder / "cuts.csv").open("w", newline="") as file:
+        with (folder / "cuts.csv").open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, CUT_COLUMNS)
             writer.writeheader()
             writer.writerows(cut_rows(cuts))
+    files = sorted({RECORD, *(file.name for file in folder.iterdir())})
+    content = {"kind": KIND, **facts, "attention": views, "cuts": cut_rows(cuts), "files": files}
+    (folder / RECORD).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def _markdown(facts: Mapping[str, Any], views: Sequence[dict[str, Any]], cuts: Sequence[Cut]) -> str:
     lines = [f"# Where the network looks: {facts['case']}", "", *(f"- {k}: {_text(v)}" for k, v in facts.items()), ""]
-    lines += ["## Attention of the token that holds the voxel", ""]
-    names = ["layer", "heads", "window (shift)", "tokens seen", "effective tokens", "mean distance (mm)", "moved by Q̂"]
-    lines += _header(names)
-    for row in views:
-        window = "all tokens" if row["window"] is None else f"{_text(row['window'])} ({_text(row['shift'])})"
-        pairs = [row[key] for key in ("carry_on", "carry_off") if key in row]
-        effective = " / ".join(f"{pair['effective_tokens']:.1f}" for pair in pairs)
-        distance = " / ".join(f"{pair['mean_distance_mm']:.2f}" for pair in pairs)
-        layer = f"{row['chain']}, layer {row['layer']} of {row['layers']}"
-        cells = [layer, row["heads"], window, row["visible_tokens"], effective, distance, _text(row["moved_by_carry"])]
-        lines.append(f"| {' | '.join(map(str, cells))} |")
-    lines += ["", "Two numbers are with the carry / without it: the whole chain without it, from the same input.", ""]
-    lines += ["Moved: the share of attention that goes to other tokens.", ""]
-    if not cuts:
+    lines += ["## Attention of the token that holds the voxel", "", *_attention_table(facts, views), ""]
+    if not facts["recurrent"]:
         return "\n".join([*lines, "This is a self-attention network: it has no carry, so that none can be cut.", ""])
+    lines += ["Two numbers are with the carry / without it: the whole stage without it, from the same input.", ""]
+    lines += ["Moved: the share of attention that goes to other tokens.", ""]
     lines += ["## Predictions with the carry cut", "", *_header(list(CUT_COLUMNS))]
     lines += [f"| {' | '.join(_text(v) for v in row.values())} |" for row in cut_rows(cuts)]
     return "\n".join([*lines, "", "A dash: neither segmentation has the object, or there is no reference.", ""])
+
+
+def _attention_table(facts: Mapping[str, Any], views: Sequence[dict[str, Any]]) -> list[str]:
+    names = ["layer", "heads", "window (shift)", "tokens seen", "effective tokens", f"mean distance ({facts['unit']})"]
+    lines = _header([*names, "moved by Q̂"] if facts["recurrent"] else names)
+    for row in views:
+        window = "all tokens" if row["window"] is None else f"{_text(row['window'])} ({_text(row['shift'])})"
+        parts = [row[key] for key in ("carry_on", "carry_off", "self_attention") if key in row]
+        effective = " / ".join(f"{part['effective_tokens']:.1f}" for part in parts)
+        distance = " / ".join(f"{part['mean_distance']:.2f}" for part in parts)
+        layer = f"{row['chain']}, layer {row['layer']} of {row['layers']}"
+        cells = [layer, row["heads"], window, row["visible_tokens"], effective, distance]
+        if facts["recurrent"]:
+            cells.append(_text(row["moved_by_carry"]))
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    return lines
 
 
 def _header(names: Sequence[str]) -> list[str]:
@@ -101,7 +115,7 @@ def _text(value: Any) -> str:
 
 
 def _mean_distance(weights: Any, token: Sequence[int], token_size: Sequence[float]) -> float:
-    """Mean distance of the attention from its token, in mm."""
+    """Mean distance of the attention from its token, in the unit of ``token_size``."""
     distances = 0.0
     for axis, (place, size) in enumerate(zip(token, token_size, strict=True)):
         offsets = ((weights.new_tensor(range(weights.shape[axis])) - place) * size) ** 2

@@ -1,6 +1,5 @@
 """The whole report of a case: attention maps, cuts, figures and tables in one folder."""
 
-import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,22 +20,12 @@ from nnunet_reca.explain.figures import Column
 from nnunet_reca.explain.findings import Findings, Heads, Request
 from nnunet_reca.explain.grid import Index, Patch, to_image
 from nnunet_reca.explain.model import TrainedModel, load_model
-from nnunet_reca.explain.nifti import write_nifti
+from nnunet_reca.explain.nifti import unit, write_nifti
+from nnunet_reca.explain.output import check_output, report_folder
 from nnunet_reca.explain.overlap import compare_cut
 from nnunet_reca.explain.pictures import draw, make_column
 from nnunet_reca.explain.planes import Plane, planes_of
 from nnunet_reca.explain.report import view_row, write_tables
-
-#: what an earlier report leaves in its folder
-FILES = (
-    "attention_*.nii.gz",
-    "attention_*.png",
-    "prediction.nii.gz",
-    "cuts.csv",
-    "cuts.png",
-    "explain.json",
-    "explain.md",
-)
 
 
 def explain(request: Request, say: Callable[[str], None] = lambda line: None) -> Findings:
@@ -49,7 +38,7 @@ def explain(request: Request, say: Callable[[str], None] = lambda line: None) ->
     Raises:
         ValueError: if anything does not fit; nothing is written then.
     """
-    _check_output(request)
+    check_output(request.output, overwrite=request.overwrite)
     model = load_model(
         request.model,
         fold=request.fold,
@@ -63,15 +52,13 @@ def explain(request: Request, say: Callable[[str], None] = lambda line: None) ->
     if not 0 <= request.channel < len(case.image):
         raise ValueError(f"expected a channel from 0 to {len(case.image) - 1}, got {request.channel}")
     findings = _find_out(request, model, case, say)
-    request.output.mkdir(parents=True, exist_ok=True)
-    for old in (file for pattern in FILES for file in request.output.glob(pattern)):
-        old.unlink()
-    say(f"writing {request.output}")
     planes = planes_of(case.properties, _shown_axes(case, findings.patch))
-    columns = _write_maps(request, case, findings, planes)
-    rows = [view_row(view, _token_size(case, findings.patch, view)) for view in findings.views]
-    write_tables(request.output, findings.facts, rows, findings.cuts)
-    draw(request, model, case, findings, columns)
+    with report_folder(request.output, overwrite=request.overwrite) as folder:
+        say(f"writing {request.output}")
+        columns = _write_maps(folder, request.heads, case, findings, planes)
+        draw(folder, request, model, case, findings, columns)
+        rows = [view_row(view, _token_size(case, findings.patch, view)) for view in findings.views]
+        write_tables(folder, findings.facts, rows, findings.cuts)
     return findings
 
 
@@ -79,17 +66,18 @@ def _find_out(request: Request, model: TrainedModel, case: Case, say: Callable[[
     shape = case.image.shape[1:]
     wanted = _labels(model, request.label)
     reference = None if request.reference is None else read_segmentation(model, request.reference, shape)
-    voxel = None if request.voxel is None else _three(request.voxel, shape)
+    voxel = None if request.voxel is None else case.grid.to_array(_three(request.voxel, shape))
     if voxel is not None:
-        case.grid.to_preprocessed(voxel)  # a voxel outside is told before the prediction
+        case.grid.to_preprocessed(voxel)  # a voxel that is cropped is told before the prediction
     say("predicting with the whole model")
     full = predict(model, case)
     if voxel is None:
-        voxel, _ = centre_of_largest_object(full, wanted)
+        voxel = centre_of_largest_object(full, wanted)
     place = case.grid.to_preprocessed(voxel)
     patch = Patch.around(place, case.data.shape[1:], model.predictor.configuration_manager.patch_size)
     inside = torch.from_numpy(patch.cut(case.data))[None].to(model.predictor.device, torch.float32)
-    say(f"looking from voxel {voxel}")
+    facts = _facts(request, model, case, voxel) | {"predicted_label": int(full[voxel])}
+    say(f"looking from voxel {facts['voxel']}")
     views = look(model.network, model.chains, inside, patch.index(place))
     cuts, without = [], None
     for name, chains in _cuts(model):
@@ -98,17 +86,21 @@ def _find_out(request: Request, model: TrainedModel, case: Case, say: Callable[[
             without = predict(model, case)
         ignored = model.predictor.label_manager.ignore_label
         cuts.append(compare_cut(name, without, full, reference, model.regions, ignored))
-    facts = {
+    return Findings(voxel, patch, views, full, without, cuts, facts)
+
+
+def _facts(request: Request, model: TrainedModel, case: Case, voxel: Index) -> dict[str, Any]:
+    """What the tables say about the report as a whole."""
+    return {
         "case": case.name,
         "model": request.model.resolve().name,
         "fold": model.fold,
         "checkpoint": request.checkpoint,
-        "voxel": list(voxel),
-        "predicted_label": int(full[voxel]),
-        "attention_maps": f"{request.heads} over the heads",
         "recurrent": model.recurrent,
+        "attention_maps": f"{request.heads} over the heads",
+        "unit": unit(case.properties),
+        "voxel": list(case.grid.turn.file_voxel(voxel, case.grid.shape)),
     }
-    return Findings(voxel, patch, views, full, without, cuts, facts)
 
 
 def _cuts(model: TrainedModel) -> Iterator[tuple[str, Sequence[Chain]]]:
@@ -121,30 +113,29 @@ def _cuts(model: TrainedModel) -> Iterator[tuple[str, Sequence[Chain]]]:
         yield "all", model.chains
 
 
-def _write_maps(request: Request, case: Case, findings: Findings, planes: Sequence[Plane]) -> dict[Plane, list[Column]]:
+def _write_maps(
+    folder: Path, heads: Heads, case: Case, findings: Findings, planes: Sequence[Plane]
+) -> dict[Plane, list[Column]]:
     """Write the attention maps and the prediction; returns the maps of each layer in the planes through the voxel."""
     columns: dict[Plane, list[Column]] = {plane: [] for plane in planes}
     for view in findings.views:
         stem = f"attention_{view.chain.name.replace(' ', '_')}_layer_{view.layer + 1}"
         token = torch.zeros_like(view.alone.visible)
         token[view.token] = True
-        slices = []
-        for name, attention in (("carry_on", view.carried), ("carry_off", view.alone)):
-            weights = None if attention is None else over_heads(attention, request.heads)
-            slices.append(_slices(weights, case, findings, planes, request.output / f"{stem}_{name}.nii.gz"))
-        slices += [_slices(where.float(), case, findings, planes) for where in (view.alone.visible, token)]
-        for plane, *parts in zip(planes, *slices, strict=True):
+        maps = {f"{stem}_{name}.nii.gz": over_heads(attention, heads) for name, attention in view.parts.items()}
+        slices = [_slices(weights, case, findings, planes, folder / name) for name, weights in maps.items()]
+        carried, alone = [[None] * len(planes), *slices][-2:]
+        others = [_slices(where.float(), case, findings, planes) for where in (view.alone.visible, token)]
+        for plane, *parts in zip(planes, carried, alone, *others, strict=True):
             columns[plane].append(make_column(view, *parts))
-    write_nifti(findings.full, request.output / "prediction.nii.gz", case.properties)
+    write_nifti(findings.full, folder / "prediction.nii.gz", case.properties)
     return columns
 
 
 def _slices(
-    token_map: torch.Tensor | None, case: Case, findings: Findings, planes: Sequence[Plane], file: Path | None = None
+    token_map: torch.Tensor, case: Case, findings: Findings, planes: Sequence[Plane], file: Path | None = None
 ) -> list[Any]:
     """A token map in each plane through the voxel; the whole image is written to a file and not kept."""
-    if token_map is None:
-        return [None] * len(planes)
     on_image = to_image(token_map.numpy(), case.grid, findings.patch)
     if file is not None:
         write_nifti(on_image, file, case.properties)
@@ -157,7 +148,7 @@ def over_heads(attention: Attention, heads: Heads) -> torch.Tensor:
 
 
 def _token_size(case: Case, patch: Patch, view: View) -> list[float]:
-    """Size of a token in mm, along the axes of its map."""
+    """Size of a token along the axes of its map, in mm or px."""
     first = len(case.grid.transpose) - len(patch.shape)
     sizes = []
     for axis, (side, tokens) in enumerate(zip(patch.shape, view.alone.visible.shape, strict=True), first):
@@ -173,14 +164,14 @@ def _shown_axes(case: Case, patch: Patch) -> list[int]:
     return [first] if patch.plane is not None else [first, *(a for a in range(3) if a != first)]
 
 
-def _labels(model: TrainedModel, label: str | None) -> list[int]:
-    """Labels of the wanted object, or of all."""
+def _labels(model: TrainedModel, label: str | None) -> list[tuple[int, ...]]:
+    """Labels that make up the wanted object, or each object."""
     if label is None:
-        return sorted({value for labels in model.regions.values() for value in labels})
+        return list(model.regions.values())
     if label in model.regions:
-        return list(model.regions[label])
+        return [model.regions[label]]
     if label.isdecimal() and any(int(label) in labels for labels in model.regions.values()):
-        return [int(label)]
+        return [(int(label),)]
     raise ValueError(f"expected a label of {list(model.regions)} or its number, got {label!r}")
 
 
@@ -199,12 +190,3 @@ def _device(name: str | None) -> torch.device:
         reason = str(error).splitlines()[0]
         raise ValueError(f"expected a device that works here, got {name!r}: {reason}; take cpu") from error
     return device
-
-
-def _check_output(request: Request) -> None:
-    output = request.output
-    with contextlib.suppress(FileNotFoundError):
-        if not output.is_dir() and output.exists():
-            raise ValueError(f"expected {output} to be a folder, it is a file; choose another")
-        if any(output.iterdir()) and not request.overwrite:
-            raise ValueError(f"expected an empty folder, got {output}; say --overwrite or choose another")

@@ -1,13 +1,16 @@
 """The recorded attention is the one that the layers compute, and recording leaves no trace."""
 
+import itertools
+
 import pytest
 import torch
 from network_cases import CASES, build
 
-from nnunet_reca.blocks import SwinBlock, SwinStage
-from nnunet_reca.explain.attention import Attention, look, recorded, sequential_weights, window_weights
+from nnunet_reca.blocks import SwinStage
+from nnunet_reca.explain.attention import Attention, View, look, recorded, window_attention
 from nnunet_reca.explain.attention import _attention as attention_of
 from nnunet_reca.explain.chains import Chain, carry_chains, cut
+from nnunet_reca.explain.pictures import make_column
 
 
 def made(case, **more):
@@ -25,8 +28,8 @@ def attention_layers(network):
 
 
 def in_windows(monkeypatch):
-    for module in ("stage", "swin_block"):
-        monkeypatch.setattr(f"nnunet_reca.blocks.{module}.attends_in_pieces", lambda x: False)
+    for module in ("blocks.stage", "blocks.swin_block", "explain.attention"):
+        monkeypatch.setattr(f"nnunet_reca.{module}.attends_in_pieces", lambda x: False)
 
 
 @pytest.fixture(params=["in pieces", "in windows"])
@@ -45,23 +48,24 @@ def test_attended_values_on_the_map_are_the_layers_output(case, path):
     with torch.no_grad(), recorded(blocks) as inputs, recorded([b.attn.proj for b in blocks]) as attended:
         network(image)
     for block in blocks:
-        x, q_hat = inputs[block]
-        _, _, v = block.attn.qkv(block.norm1(x)).detach().chunk(3, dim=-1)
-        if isinstance(block, SwinBlock):
-            grid = x.shape[1:-1]
-            got = on_map(block, attended[block.attn.proj][0], grid)
-            values, padding = v[0], block.attn.qkv.bias.detach().chunk(3)[2]
-        else:
-            grid = torch.Size([x.shape[1]])
-            got, values, padding = attended[block.attn.proj][0][0], v[0], torch.zeros(v.shape[-1])
-        for token in {tuple(0 for _ in grid), tuple(g - 1 for g in grid), tuple(g // 2 for g in grid)}:
-            with torch.no_grad():
-                seen = attention_of(block, (x, q_hat), token, grid)
-            heads = seen.weights.shape[0]
-            by_head = values.unflatten(-1, (heads, -1))
+        grid = inputs[block][0].shape[1:-1]
+        tokens = {(0,) * len(grid), tuple(g // 2 for g in grid), tuple(g - 1 for g in grid)}
+        check_tokens(block, inputs[block], attended[block.attn.proj][0], tokens)
+
+
+def check_tokens(block, given, attended, tokens):
+    """What these tokens attend to, times its values, is what enters the block's projection."""
+    x, grid = given[0], given[0].shape[1:-1]
+    with torch.no_grad():
+        values = block.attn.qkv(block.norm1(x)).chunk(3, dim=-1)[2][0]
+        padding = block.attn.qkv.bias.chunk(3)[2]
+        got = on_map(block, attended, grid)
+        for token in tokens:
+            seen = attention_of(block, given, token, grid)
+            by_head = values.unflatten(-1, (len(seen.weights), -1))
             expected = torch.einsum("h...,...hc->hc", seen.weights, by_head)
             left = 1 - seen.weights.flatten(1).sum(1, keepdim=True)
-            expected = expected + left * padding.unflatten(-1, (heads, -1))
+            expected = expected + left * padding.unflatten(-1, (len(seen.weights), -1))
             torch.testing.assert_close(got[token], expected.flatten(), atol=1e-5, rtol=1e-5)
 
 
@@ -79,27 +83,33 @@ def on_map(block, attended, grid):
 
 @pytest.mark.parametrize("alignment", ["window", "spatial"])
 @pytest.mark.parametrize(("window", "size"), [((3, 5), (7, 11)), ((2, 3, 2), (5, 7, 4))])
-def test_all_windows_times_values_are_what_enters_the_projection(window, size, alignment, monkeypatch):
-    in_windows(monkeypatch)
+def test_attention_of_every_token_of_padded_and_shifted_windows_is_the_layers(window, size, alignment, path):
     torch.manual_seed(1)
     stage = SwinStage(12, 4, 4, window, carry_alignment=alignment)
-    with torch.no_grad(), recorded(list(stage.blocks)) as given:
-        with recorded([b.attn.proj for b in stage.blocks]) as attended:
-            stage(torch.randn(1, *size, 12))
-        for block in stage.blocks:
-            weights, v = window_weights(block, *given[block])
-            torch.testing.assert_close((weights @ v).transpose(1, 2).flatten(2), attended[block.attn.proj][0])
-            torch.testing.assert_close(weights.sum(-1), torch.ones(weights.shape[:-1]))
+    blocks = list(stage.blocks)
+    for block in blocks:
+        torch.nn.init.normal_(block.attn.qkv.bias)
+    with torch.no_grad(), recorded(blocks) as inputs, recorded([b.attn.proj for b in blocks]) as attended:
+        stage(torch.randn(1, *size, 12))
+    for block in blocks:
+        check_tokens(block, inputs[block], attended[block.attn.proj][0], itertools.product(*map(range, size)))
 
 
-def test_weights_of_a_vision_transformer_times_values_are_what_enters_the_projection():
-    network, image = made("da_transunet")
-    blocks = attention_layers(network)
-    with torch.no_grad(), recorded(blocks) as given, recorded([b.attn.proj for b in blocks]) as attended:
-        network(image)
-        for block in blocks:
-            weights, v = sequential_weights(block, *given[block])
-            torch.testing.assert_close((weights @ v).transpose(1, 2).flatten(2), attended[block.attn.proj][0])
+@pytest.mark.parametrize(
+    ("token", "layer", "keys", "visible"), [((4, 6), 0, 12, 6), ((4, 6), 1, 4, 1), ((0, 0), 1, 2, 2)]
+)
+def test_uniform_attention_is_one_in_the_figures_padded_keys_included(token, layer, keys, visible):
+    """A 5×7 map in windows of 3×4 is padded to 6×8; the shift by (1, 2) leaves corners that see themselves alone."""
+    stage = SwinStage(6, 2, 3, (3, 4))
+    block = stage.blocks[layer]
+    for parameter in (*block.attn.qkv.parameters(), block.attn.relative_position_bias_table):
+        torch.nn.init.zeros_(parameter)
+    with torch.no_grad():
+        seen = window_attention(block, torch.randn(1, 5, 7, 6), None, token)
+    assert seen.keys == keys and seen.visible.sum() == visible
+    view = View(Chain("stage 1", stage), layer, token, block.fitted((5, 7)), seen, None)
+    column = make_column(view, None, seen.mean.numpy(), seen.visible.numpy(), seen.visible.numpy())
+    assert column.alone[column.visible] == pytest.approx(1)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -136,16 +146,15 @@ def test_the_token_that_looks_holds_the_voxel(case):
         assert view.token == tuple(g - 1 for g in grid)
         assert view.alone.visible[view.token], "a token sees itself"
         assert not view.alone.weights[:, ~view.alone.visible].any()
-        assert view.alone.on_padding <= 1
 
 
 def test_uniform_attention_spreads_over_all_tokens_it_sees():
     weights = torch.zeros(2, 3, 5)
     weights[:, 1:, :4] = 1 / 8
-    seen = Attention(weights, weights[0] > 0)
+    seen = Attention(weights, weights[0] > 0, 8)
     assert seen.effective_tokens == pytest.approx(8) and seen.on_padding == pytest.approx(0, abs=1e-6)
     weights[:, 1:, :4] = 1 / 16
-    assert Attention(weights, weights[0] > 0).on_padding == pytest.approx(0.5)
+    assert Attention(weights, weights[0] > 0, 16).on_padding == pytest.approx(0.5)
 
 
 def test_shown_layers_end_with_the_last():

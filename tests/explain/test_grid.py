@@ -1,10 +1,12 @@
 """Voxels, tokens and planes find each other, by hand-computed places."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from acvl_utils.cropping_and_padding.padding import pad_nd_image
 
-from nnunet_reca.explain.grid import Grid, Patch, to_image
+from nnunet_reca.explain.grid import Grid, Patch, Turn, to_image
 from nnunet_reca.explain.planes import planes_of
 
 PLAIN = Grid((5, 7, 11), (0, 1, 2), ((0, 5), (0, 7), (0, 11)), (5, 7, 11))
@@ -29,12 +31,22 @@ def test_voxels_follow_transpose_crop_and_resampling(voxel, expected):
         ((5, 0, 3), "expected a voxel inside the image's array of shape"),
         ((-1, 0, 3), "expected a voxel inside the image's array of shape"),
         ((0, 0), "expected a voxel inside the image's array of shape"),
-        ((0, 0, 1), r"non-zero region, from \[0, 0, 2\] to \[4, 6, 9\]"),
+        ((0, 0, 1), r"non-zero region, from \[0, 0, 2\] to \[4, 6, 9\], got \(0, 0, 1\)"),
     ],
 )
 def test_voxels_outside_are_refused(voxel, message):
     with pytest.raises(ValueError, match=message):
-        TURNED.to_preprocessed(voxel)
+        TURNED.to_preprocessed(TURNED.to_array(voxel))
+
+
+def test_voxels_of_a_file_that_the_reader_turns_are_those_of_the_file():
+    # the file's array is (12, 5, 7); its first axis runs against the last of the reader, cropped from 3 to 9
+    grid = replace(TURNED, crop=((3, 10), (0, 5), (0, 7)), turn=Turn((2, 0, 1), (True, False, False)))
+    assert grid.to_array((0, 4, 6)) == (4, 6, 11) and grid.to_array((11, 0, 3)) == (0, 3, 0)
+    with pytest.raises(ValueError, match=r"array of shape \(12, 5, 7\), got \(0, 5, 0\)"):
+        grid.to_array((0, 5, 0))
+    with pytest.raises(ValueError, match=r"from \[2, 0, 0\] to \[8, 4, 6\], got \(10, 4, 6\)"):
+        grid.to_preprocessed(grid.to_array((10, 4, 6)))
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
-from model_folder import make_model_folder, write_image
+from model_folder import TURNED, make_model_folder, write_image
 from plan_factory import DATASET_JSON, make_configuration
 
 from nnunet_reca.cli.explain import main
+from nnunet_reca.explain.figures import draw_attention
 
 SMALL_2D = make_configuration([32, 48], [[1, 1], [2, 2], [2, 2], [2, 2]], spacing=[0.75, 1.25])
 SMALL_3D = make_configuration([16, 24, 16], [[1] * 3] + [[2] * 3] * 3, spacing=[2.0, 1.0, 1.0])
@@ -34,19 +35,20 @@ def in_one_thread():
     torch.set_num_threads(threads)
 
 
-def make_case(folder, shape=SHAPE, channels=1):
+def make_case(folder, shape=SHAPE, channels=1, direction=TURNED):
     """An image of noise around a brighter box; empty at the border, which nnU-Net crops."""
     random = np.random.default_rng(0)
     folder.mkdir()
     for channel in range(channels):
         image = np.zeros(shape, np.float32)
         image[1:, 2:-1] = random.normal(5, 1, (shape[0] - 1, shape[1] - 3, *shape[2:]))
-        write_image(folder / f"case_{channel:04d}.nii.gz", image)
+        write_image(folder / f"case_{channel:04d}.nii.gz", image, direction)
     return folder / "case_0000.nii.gz"
 
 
-def run(model, image, output, *options):
-    return main([*map(str, ("-i", image, "-m", model, "-o", output, "-device", "cpu", "--disable_tta", *options))])
+def run(model, image, output, *options, mirrored=False):
+    options = (*options, *([] if mirrored else ["--disable_tta"]))
+    return main([*map(str, ("-i", image, "-m", model, "-o", output, "-device", "cpu", *options))])
 
 
 def read(file):
@@ -84,35 +86,40 @@ def test_the_report_is_complete_for_every_network(tmp_path, case, capsys):
             assert set(np.flatnonzero(values.any((0, 2)))) == {11}, "a 2D network sees one slice"
 
 
-def test_the_prediction_is_that_of_nnunets_command(tmp_path, monkeypatch):
+@pytest.mark.parametrize("reader", ["SimpleITKIO", "NibabelIOWithReorient"])
+def test_the_prediction_is_that_of_nnunets_command_whatever_reader_the_plan_names(tmp_path, reader):
     from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
-    model = make_model_folder(tmp_path, "nnUNetTrainerSwinUNETRReca_tiny", SMALL_3D, transpose=(2, 0, 1))
-    image = make_case(tmp_path / "images")
-    assert (
-        main(
-            [
-                "-i",
-                str(image),
-                "-m",
-                str(model),
-                "-o",
-                str(tmp_path / "out"),
-                "-device",
-                "cpu",
-                "--voxel",
-                "3",
-                "9",
-                "7",
-            ]
-        )
-        == 0
-    )
+    model = make_model_folder(tmp_path, "nnUNetTrainerSwinUNETRReca_tiny", SMALL_3D, reader=reader, transpose=(2, 0, 1))
+    image = make_case(tmp_path / "images", direction=(0, 1, 0, 0, 0, 1, 1, 0, 0))
+    output = tmp_path / "out"
+    assert run(model, image, output, "--voxel", 3, 9, 7, mirrored=True) == 0
     predictor = nnUNetPredictor(device=torch.device("cpu"), allow_tqdm=False)
     predictor.initialize_from_trained_model_folder(str(model), (0,))
     (tmp_path / "predicted").mkdir()
     predictor.predict_from_files_sequential(str(image.parent), str(tmp_path / "predicted"), save_probabilities=False)
-    assert np.array_equal(read(tmp_path / "predicted" / "case.nii.gz"), read(tmp_path / "out" / "prediction.nii.gz"))
+    expected = read(tmp_path / "predicted" / "case.nii.gz")
+    assert np.array_equal(expected, read(output / "prediction.nii.gz"))
+    content = json.loads((output / "explain.json").read_text(encoding="utf-8"))
+    assert content["voxel"] == [3, 9, 7] and content["predicted_label"] == expected[3, 9, 7]
+    for file in output.glob("attention_*.nii.gz"):
+        assert read(file)[3, 9, 7] > 0, "a token sees itself"
+
+
+def test_with_a_reference_every_cut_is_scored_to_it(small, tmp_path):
+    reference = np.random.default_rng(0).integers(0, 3, SHAPE).astype(np.uint8)
+    file, output = write_image(tmp_path / "reference.nii.gz", reference), tmp_path / "out"
+    assert run(*small, output, "--voxel", 3, 9, 7, "-gt", file) == 0
+    prediction = read(output / "prediction.nii.gz")
+    with (output / "cuts.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 3 * 2 and any(float(row["dice_to_reference_change"]) for row in rows)
+    for row in rows:
+        first, second = (labels == DATASET_JSON["labels"][row["object"]] for labels in (prediction, reference))
+        whole = 2 * (first & second).sum() / (first.sum() + second.sum())
+        before = float(row["dice_to_reference"]) - float(row["dice_to_reference_change"])
+        assert before == pytest.approx(whole) and 0 < whole < 1
+        assert float(row["one_minus_dice"]) == 1 - float(row["dice_to_full_model"])
 
 
 def test_the_largest_predicted_object_is_looked_at_by_default(tmp_path):
@@ -128,14 +135,30 @@ def test_a_self_attention_twin_shows_its_attention_and_says_that_nothing_is_carr
     model = make_model_folder(tmp_path, "nnUNetTrainerSwinUNETR_tiny", SMALL_3D)
     output = tmp_path / "out"
     assert run(model, make_case(tmp_path / "images"), output, "--voxel", 3, 9, 7) == 0
-    assert "it has no carry" in capsys.readouterr().out and "it has no carry" in (output / "explain.md").read_text()
-    content = json.loads((output / "explain.json").read_text())
-    assert not content["recurrent"] and content["cuts"] == [] and "carry_on" not in content["attention"][0]
-    assert not list(output.glob("*carry_on*")) and not (output / "cuts.csv").exists()
+    assert "it has no carry" in capsys.readouterr().out
+    text = (output / "explain.md").read_text(encoding="utf-8")
+    assert "it has no carry" in text and text.count("carry") == 1 and "Q̂" not in text
+    content = json.loads((output / "explain.json").read_text(encoding="utf-8"))
+    assert not content["recurrent"] and content["cuts"] == [] and "self_attention" in content["attention"][0]
+    assert not list(output.glob("*carry*")) and not (output / "cuts.csv").exists()
+    assert len(list(output.glob("attention_*_self_attention.nii.gz"))) == 2
     assert len(list(output.glob("attention_*.png"))) == 3
 
 
-def test_regions_and_several_channels(tmp_path):
+@pytest.fixture
+def scenes(monkeypatch):
+    """What the figures show, by the name of their plane."""
+    drawn = {}
+
+    def noted(file, scene, columns):
+        drawn[scene.plane.name] = scene
+        draw_attention(file, scene, columns)
+
+    monkeypatch.setattr("nnunet_reca.explain.pictures.draw_attention", noted)
+    return drawn
+
+
+def test_regions_and_several_channels(tmp_path, scenes):
     dataset = DATASET_JSON | {
         "channel_names": {"0": "T1", "1": "T2"},
         "labels": {"background": 0, "whole": [1, 2], "core": 2, "ignore": 3},
@@ -145,8 +168,13 @@ def test_regions_and_several_channels(tmp_path):
     make_case(tmp_path / "images", channels=2)
     output = tmp_path / "out"
     assert run(model, tmp_path / "images", output, "--voxel", 3, 9, 7, "--channel", 1) == 0
-    rows = json.loads((output / "explain.json").read_text())["cuts"]
+    rows = json.loads((output / "explain.json").read_text(encoding="utf-8"))["cuts"]
     assert {row["object"] for row in rows} == {"whole", "core"}
+    second = read(tmp_path / "images" / "case_0001.nii.gz")
+    low, high = np.percentile(second, (1, 99))
+    for scene in scenes.values():
+        flat = scene.plane.take(second, (3, 9, 7)[scene.plane.axis])
+        assert np.allclose(scene.image, np.clip((flat - low) / (high - low), 0, 1), atol=1e-4)
 
 
 def test_a_cascade_gets_its_previous_stage(tmp_path, capsys):
@@ -164,7 +192,8 @@ def test_a_cascade_gets_its_previous_stage(tmp_path, capsys):
     assert not np.array_equal(*predictions), "the network sees it"
 
 
-def test_colour_pictures(tmp_path):
+@pytest.mark.parametrize("files", [1, 3])
+def test_pictures_have_pixels_and_the_colours_of_one_file(tmp_path, scenes, files):
     from skimage import io
 
     dataset = DATASET_JSON | {"channel_names": {"0": "R", "1": "G", "2": "B"}, "file_ending": ".png"}
@@ -173,11 +202,16 @@ def test_colour_pictures(tmp_path):
         tmp_path, "nnUNetTrainerSwinUnetReca_tiny", configuration, dataset, reader="NaturalImage2DIO"
     )
     picture = np.random.default_rng(0).integers(1, 255, (40, 60, 3), dtype=np.uint8)
-    io.imsave(tmp_path / "eye_0000.png", picture, check_contrast=False)
+    for number in range(files):
+        content = picture if files == 1 else picture[..., number]
+        io.imsave(tmp_path / f"eye_{number:04d}.png", content, check_contrast=False)
     output = tmp_path / "out"
     assert run(model, tmp_path / "eye", output, "--voxel", 17, 50) == 0
-    assert json.loads((output / "explain.json").read_text())["voxel"] == [0, 17, 50]
+    content = json.loads((output / "explain.json").read_text(encoding="utf-8"))
+    assert content["voxel"] == [0, 17, 50] and content["unit"] == "px"
+    assert "mean distance (px)" in (output / "explain.md").read_text(encoding="utf-8")
     assert (output / "attention_slice.png").exists() and read(output / "prediction.nii.gz").shape == (40, 60)
+    assert scenes["slice"].unit == "px" and scenes["slice"].colour.shape == ((40, 60, 3) if files == 1 else (40, 60))
 
 
 @pytest.fixture(scope="module")
@@ -215,16 +249,19 @@ def test_a_reference_of_another_shape_is_refused(small, tmp_path, capsys):
     assert "the image's shape (6, 30, 21), got (6, 30, 20)" in capsys.readouterr().err
 
 
-def test_a_folder_with_files_is_left_alone_and_overwriting_replaces_only_a_report(small, tmp_path, capsys):
+def test_a_folder_with_files_is_left_alone_and_an_earlier_report_replaced(small, tmp_path, capsys):
     output = tmp_path / "out"
     output.mkdir()
-    for name in ("notes.txt", "attention_stage_9_layer_2_carry_on.nii.gz"):
-        (output / name).write_text("mine")
-    assert run(*small, output, "--voxel", 3, 9, 7) == 1
-    assert "expected an empty folder" in capsys.readouterr().err and len(os.listdir(output)) == 2
-    assert run(*small, output, "--voxel", 3, 9, 7, "--overwrite") == 0
-    assert (output / "notes.txt").read_text() == "mine" and (output / "explain.md").exists()
-    assert not (output / "attention_stage_9_layer_2_carry_on.nii.gz").exists()
+    (output / "notes.txt").write_text("mine")
+    for options in ([], ["--overwrite"]):
+        assert run(*small, output, "--voxel", 3, 9, 7, *options) == 1
+        assert not capsys.readouterr().out and os.listdir(output) == ["notes.txt"], "refused before any prediction"
+    (output / "notes.txt").unlink()
+    assert run(*small, output, "--voxel", 3, 9, 7) == 0
+    (output / "notes.txt").write_text("mine")
+    assert run(*small, output, "--voxel", 3, 9, 8, "--overwrite") == 0
+    content = json.loads((output / "explain.json").read_text(encoding="utf-8"))
+    assert content["voxel"] == [3, 9, 8] and set(os.listdir(output)) == {*content["files"], "notes.txt"}
 
 
 def test_models_of_other_networks_are_refused(small, tmp_path, capsys):
@@ -268,9 +305,3 @@ def test_folders_without_a_model_are_refused(small, tmp_path, capsys, content, m
             (tmp_path / name).write_text((model / name).read_text())
     assert run(tmp_path, small[1], tmp_path / "out") == 1
     assert message in capsys.readouterr().err
-
-
-def test_missing_packages_are_named(small, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("nnunet_reca.cli.explain.find_spec", lambda name: None if name == "scipy" else object())
-    assert run(*small, tmp_path / "out") == 1
-    assert "expected scipy to be installed; pip install 'nnunet-reca[report]'" in capsys.readouterr().err
