@@ -118,7 +118,10 @@ def _fold_table(metric: Metric, scores: Scores, names: Mapping[str, str]) -> Tab
         ("Label", "Model", *(f"Fold {f}" for f in scores.folds), "Folds, mean ± SD", "Cases, mean ± SD", "Cases"),
         tuple(rows),
         text_columns=2,
-        notes=(f"SD: over folds, and over cases (n − 1; where labels are averaged, of each case's mean). Cases of each fold: {counts}.",),
+        notes=(
+            "SD: over folds, and over cases (n − 1; where labels are averaged, of each case's mean). Cases of each fold: "
+            f"{counts}.",
+        ),
     )
 
 

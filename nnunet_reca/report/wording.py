@@ -8,6 +8,8 @@ from nnunet_reca.report.naming import number, p_value
 from nnunet_reca.report.scores import Scores
 from nnunet_reca.report.statistics import FEWEST, LEVEL, MEAN, RESAMPLES, Paired
 
+FOLD_ALL = "Fold all is validated on its own training cases: its scores do not tell about new cases."
+
 
 def sentence(paired: Paired, unit: str, names: Mapping[str, str]) -> str:
     """One difference in words.
@@ -92,7 +94,7 @@ def limits(models: Sequence[Model], scores: Scores) -> list[str]:
         "Settings that were chosen by these validation cases make their scores too good; a test set shows it.",
     ]
     if "all" in scores.folds:
-        found.insert(0, "Fold all is validated on its own training cases: its scores do not tell about new cases.")
+        found.insert(0, FOLD_ALL)
     if len({m.configuration for m in models}) > 1:
         found.append("Configurations differ, and with them patch, resolution and context, not only the network.")
     return found
@@ -113,7 +115,8 @@ def methods(scores: Scores) -> list[str]:
         "Dice: nnU-Net's, from summary.json, checked against the files.",
         "HD95: the larger of both directions' 95th percentiles of the distances between border voxels, in "
         f"{scores.unit} by the image's spacing. NSD: the part of both borders within {scores.tolerance:g} "
-        f"{scores.unit} of the other, counted in border voxels, not by area. Both are MONAI's; the edge of the image counts as border.",
+        f"{scores.unit} of the other, counted in border voxels, not by area. Both are MONAI's; the edge of the "
+        "image counts as border.",
         "Empty: where prediction and reference both are, no score, as nnU-Net. Where one is, Dice and NSD 0, and HD95 "
         "the diagonal of the image. Voxels with the ignore label are background in both.",
         "Means: in the scores, the mean of the labels' means, labels without any score left out; in the differences, of "
@@ -121,6 +124,6 @@ def methods(scores: Scores) -> list[str]:
         "Pairing: where only one of both models has no score, it rightly predicts nothing, and counts as perfect (Dice "
         "and NSD 1, HD95 0) in the differences. Where neither has a score, the case is left out.",
         f"Intervals: percentile bootstrap of the mean difference over cases, {RESAMPLES:,} resamples, fixed seed, "
-        f"from {FEWEST} cases on. "
-        "p: Wilcoxon's signed-rank test, two-sided, ties left out; Holm's correction over all tests of a metric.",
+        f"from {FEWEST} cases on. p: Wilcoxon's signed-rank test, two-sided, ties left out; Holm's correction over all tests "
+        "of a metric.",
     ]
