@@ -10,15 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import nnunet_reca
-from nnunet_reca.report.agreement import Common, agree
-from nnunet_reca.report.models import ComparisonError, Model, asked_for, find_models
+from nnunet_reca.report.gather import Gathered, gather
+from nnunet_reca.report.models import asked_for, find_models
 from nnunet_reca.report.naming import CONFIGURATION, FOLDS, PLANS, report_name, short_names
 from nnunet_reca.report.output import KIND, usable_output, whole_folder, write_csv, write_json
 
 if TYPE_CHECKING:
-    from nnunet_reca.report.cost import Cost
     from nnunet_reca.report.figures import Drawing
-    from nnunet_reca.report.logs import TrainingLog
     from nnunet_reca.report.page import Section
     from nnunet_reca.report.scores import Scores
     from nnunet_reca.report.statistics import Paired
@@ -53,30 +51,6 @@ class Result:
     sentences: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Gathered:
-    """All that is known before cases are measured.
-
-    Attributes:
-        models, common: what is compared.
-        references: segmentation by case.
-        images: channels by case, none where they are not at hand.
-        reader: nnU-Net's.
-        about: what was asked for and what was at hand.
-        logs: of the folds, by model.
-        costs: of the models.
-    """
-
-    models: Sequence[Model]
-    common: Common
-    references: Mapping[str, Path]
-    images: Mapping[str, Sequence[Path]]
-    reader: Any
-    about: Mapping[str, Any]
-    logs: "Mapping[str, Sequence[TrainingLog]]"
-    costs: "Sequence[Cost]"
-
-
 def compare(request: Request) -> Result:
     """Compare models and write the report.
 
@@ -89,7 +63,8 @@ def compare(request: Request) -> Result:
     names = asked_for(request.trainers, request.configurations, request.plans)
     output = usable_output(request.output or results / report_name(names, request.folds), overwrite=request.overwrite)
     models = find_models(results, names, request.folds, request.dataset)
-    return _measure_and_write(request, output, _gather(request, dataset, models))
+    found = gather(dataset, models, intersection=request.intersection)
+    return _measure_and_write(request, output, found, _about(request, dataset, found))
 
 
 def _check(request: Request) -> None:
@@ -135,59 +110,7 @@ def _dataset_name(dataset: str) -> str:
         raise ValueError(f"{first}; name one in nnUNet_results, nnUNet_preprocessed or nnUNet_raw") from error
 
 
-def _data(dataset: str, model: Model, common: Common) -> tuple[dict[str, Path], dict[str, list[Path]]]:
-    """Reference and images by case. References are those of the preprocessed folder, else of the raw data.
-
-    Raises:
-        ComparisonError: naming every case without a reference.
-    """
-    ending = str(model.read("dataset.json")["file_ending"])
-    raw = _raw_cases(dataset)
-    references: dict[str, Path] = {}
-    images: dict[str, list[Path]] = {}
-    problems = []
-    preprocessed = Path(os.environ.get("nnUNet_preprocessed") or os.devnull) / dataset / "gt_segmentations"
-    for case in dict.fromkeys(case for _, case in common.keys):
-        files = raw.get(case, {})
-        candidates = [preprocessed / f"{case}{ending}", *([Path(files["label"])] if "label" in files else [])]
-        found = next((file for file in candidates if file.is_file()), None)
-        if found is None:
-            problems.append(f"{case}: no reference, looked for {' and '.join(map(str, candidates))}")
-        else:
-            references[case] = found
-        images[case] = [Path(file) for file in files.get("images", ()) if Path(file).is_file()]
-    if problems:
-        raise ComparisonError([*problems, "set nnUNet_preprocessed or nnUNet_raw to the folder of the trainings"])
-    return references, images
-
-
-def _raw_cases(dataset: str) -> Mapping[str, Mapping[str, Any]]:
-    """Files of the raw data set, by case; empty where it is not at hand."""
-    from nnunetv2.utilities.utils import get_filenames_of_train_images_and_targets
-
-    folder = Path(os.environ.get("nnUNet_raw") or os.devnull) / dataset
-    try:
-        return get_filenames_of_train_images_and_targets(str(folder))
-    except (OSError, ValueError, KeyError, TypeError, AssertionError, RuntimeError):
-        return {}
-
-
-def _gather(request: Request, dataset: str, models: Sequence[Model]) -> Gathered:
-    """Find all that may be missing before the long part begins."""
-    from nnunet_reca.report.cost import cost_of
-    from nnunet_reca.report.logs import read_logs
-    from nnunet_reca.report.readers import reader_of
-
-    common = agree(models, intersection=request.intersection)
-    references, images = _data(dataset, models[0], common)
-    reader = reader_of(models[0])
-    logs = {model.name: [read_logs(model.folder / f"fold_{fold}") for fold in model.folds] for model in models}
-    costs = [cost_of(model, logs[model.name]) for model in models]
-    about = _about(request, dataset, models, common)
-    return Gathered(models, common, references, images, reader, about, logs, costs)
-
-
-def _measure_and_write(request: Request, output: Path, found: Gathered) -> Result:
+def _measure_and_write(request: Request, output: Path, found: Gathered, about: Mapping[str, Any]) -> Result:
     from nnunet_reca.report import figures, overlays, scores, statistics, wording
 
     options: Any = {"tolerance": request.tolerance, "processes": request.processes}
@@ -201,18 +124,18 @@ def _measure_and_write(request: Request, output: Path, found: Gathered) -> Resul
         curves = figures.draw_training(found.logs, names, folder / "figures" / "training.png")
         cases = overlays.draw_overlays(found, measured, names, folder / "figures", request.overlays)
         drawings = {"scores": drawn, "training": [curves] if curves else [], "cases": cases}
-        _write(folder, found, measured, paired, names, sentences, drawings)
+        _write(folder, found, about, measured, paired, names, sentences, drawings)
     return Result(output, tuple(sentences))
 
 
-def _about(request: Request, dataset: str, models: Sequence[Model], common: Common) -> dict[str, Any]:
+def _about(request: Request, dataset: str, found: Gathered) -> dict[str, Any]:
     """What was asked for and what was at hand."""
     packages = ("nnunetv2", "torch", "monai", "scipy", "numpy", "matplotlib")
     return {
         "kind": KIND,
         "dataset": dataset,
-        "folds": list(models[0].folds),
-        "left_out": list(common.left_out),
+        "folds": list(found.models[0].folds),
+        "left_out": list(found.common.left_out),
         "arguments": {key: str(v) if isinstance(v, Path) else v for key, v in asdict(request).items()},
         "versions": {"nnunet_reca": nnunet_reca.__version__, **{name: _version(name) for name in packages}},
     }
@@ -229,6 +152,7 @@ def _version(package: str) -> str:
 def _write(
     folder: Path,
     found: Gathered,
+    about: Mapping[str, Any],
     scores: "Scores",
     paired: "Sequence[Paired]",
     names: Mapping[str, str],
@@ -250,13 +174,14 @@ def _write(
     write_csv(folder / "means.csv", records.mean_records(scores))
     write_csv(folder / "differences.csv", records.paired_records(paired))
     write_csv(folder / "cost.csv", records.cost_records(found.costs))
-    write_json(folder / "results.json", records.all_records(scores, paired, found.costs, found.about))
-    text = page.page(*_page(found, scores, names, sentences, shown, drawings))
+    write_json(folder / "results.json", records.all_records(scores, paired, found.costs, about))
+    text = page.page(*_page(found, about, scores, names, sentences, shown, drawings))
     (folder / "report.html").write_text(text, encoding="utf-8")
 
 
 def _page(
     found: Gathered,
+    about: Mapping[str, Any],
     scores: "Scores",
     names: Mapping[str, str],
     sentences: Sequence[str],
@@ -268,8 +193,7 @@ def _page(
     from nnunet_reca.report.page import Section
 
     cases = len({case for _, case in scores.keys})
-    about, models = found.about, found.models
-    left_out = about["left_out"]
+    models, left_out = found.models, about["left_out"]
     only = ["Only what all models have in common is compared."]
     sections = [
         Section("What the cases say", sentences, kind="lead"),
