@@ -113,8 +113,14 @@ def _dataset_name(dataset: str) -> str:
 def _measure_and_write(request: Request, output: Path, found: Gathered, about: Mapping[str, Any]) -> Result:
     from nnunet_reca.report import figures, overlays, scores, statistics, wording
 
-    options: Any = {"tolerance": request.tolerance, "processes": request.processes}
-    measured = scores.measure(found.models, found.common, found.references, found.reader, **options)
+    measured = scores.measure(
+        found.models,
+        found.common,
+        found.references,
+        found.reader,
+        tolerance=request.tolerance,
+        processes=request.processes,
+    )
     names = short_names(measured.models)
     paired = statistics.compare(measured, all_pairs=request.all_pairs)
     sentences = [wording.sentence(p, measured.unit, names) for p in wording.headline_pairs(paired)]

@@ -179,7 +179,7 @@ def difference_notes(metric: Metric, paired: Sequence[Paired]) -> tuple[str, ...
             f"{MEAN.capitalize()}: of each case's mean over its labels with a score; where scores are missing this is "
             "not the difference of the mean of the labels' means."
         )
-    right = sum(p.one_right for p in paired if p.label != MEAN)
+    right = sum(p.rightly_empty for p in paired if p.label != MEAN)
     if right:
         found.append(
             f"{right} times only one of both models rightly predicts nothing: in this table its {metric.title} counts "

@@ -44,11 +44,13 @@ def usable_output(output: Path, *, overwrite: bool) -> Path:
     """
     try:
         output = output.expanduser().resolve()
+        if output.is_symlink():
+            raise RuntimeError("links in a circle")
         check_output(output, overwrite=overwrite)
         nearest = next(folder for folder in (output, *output.parents) if folder.exists())
         with tempfile.TemporaryDirectory(prefix=".", dir=nearest):
             pass
-    except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle, no home
+    except (OSError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ValueError(f"{output} cannot be written: {reason}; choose another with -o") from error
     return output

@@ -68,7 +68,7 @@ def paired_records(paired: Sequence[Paired]) -> list[dict[str, Any]]:
             "wins": one.wins,
             "ties": one.ties,
             "losses": one.losses,
-            "one_right": one.one_right,
+            "rightly_empty": one.rightly_empty,
             "rank_biserial": one.ranks,
         }
         for one in paired

@@ -40,7 +40,7 @@ class Paired:
     Attributes:
         metric, label, reference, other: what is compared.
         cases: with a score of either.
-        one_right: cases among them in which one model rightly predicts nothing, and counts as perfect.
+        rightly_empty: cases among them in which one model rightly predicts nothing, and counts as perfect.
         difference: mean of other - reference, in the metric's unit; NaN without cases.
         interval: 95 % of the bootstrap's; NaN with fewer than ``FEWEST`` cases.
         p: of the test, uncorrected; 1 where all cases are ties, NaN without cases.
@@ -61,7 +61,7 @@ class Paired:
     wins: int
     ties: int
     losses: int
-    one_right: int = 0
+    rightly_empty: int = 0
     ranks: float = 0.0
     p_holm: float = float("nan")
     p_least: float = 0.0
@@ -128,7 +128,7 @@ def compare_pair(
     metric: Metric, label: str, reference: str, other: str, first: NDArray[np.float64], second: NDArray[np.float64]
 ) -> Paired:
     """Compare two models' scores (cases); see the module for NaN."""
-    one_right = int((np.isnan(first) != np.isnan(second)).sum())
+    rightly_empty = int((np.isnan(first) != np.isnan(second)).sum())
     first, second = rightly_empty_is_perfect(metric, np.stack([first, second]))
     differences = second - first
     differences = differences[~np.isnan(differences)]
@@ -146,7 +146,7 @@ def compare_pair(
         wins=int((better > 0).sum()),
         ties=int((better == 0).sum()),
         losses=int((better < 0).sum()),
-        one_right=one_right,
+        rightly_empty=rightly_empty,
         ranks=rank_difference(differences),
     )
 

@@ -1,4 +1,5 @@
 import os
+from pathlib import Path
 
 import pytest
 
@@ -28,7 +29,7 @@ def test_a_new_folder_is_made_with_its_parents(tmp_path):
 def test_an_empty_working_directory_is_filled(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     before = os.stat(tmp_path).st_ino
-    write_report(tmp_path.__class__("."))
+    write_report(Path("."))
     assert content(tmp_path) == REPORT and os.stat(tmp_path).st_ino == before
     assert sorted(p.name for p in tmp_path.iterdir()) == ["figures", "page.html", "results.json"]
 

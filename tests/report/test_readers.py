@@ -6,6 +6,7 @@ import SimpleITK as sitk
 import tifffile
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 from nnunetv2.imageio.tif_reader_writer import Tiff3DIO
+from results_factory import HungryReader
 
 from nnunet_reca.report import scores
 from nnunet_reca.report.models import Model
@@ -63,16 +64,9 @@ def test_any_exception_while_measuring_names_the_file_and_itself(tmp_path, monke
     assert scores._score_task(task(Tiff3DIO(), reference, prediction)) == [f"{prediction}: RuntimeError: no kernel"]
 
 
-class Hungry:
-    """Reads no file without running out of memory."""
-
-    def read_seg(self, file):
-        raise MemoryError
-
-
 @pytest.mark.parametrize("processes", [1, 2])
 def test_short_memory_is_said_and_not_that_a_file_is_broken(tmp_path, processes):
-    waiting = [task(Hungry(), tmp_path / "a", tmp_path / "b")] * 3
+    waiting = [task(HungryReader(), tmp_path / "a", tmp_path / "b")] * 3
     with pytest.raises(ValueError, match=f"does not fit into memory with {processes} at a time") as caught:
         list(scores._run(waiting, processes, progress=False))
     assert ("say -np 1" in str(caught.value)) == (processes > 1)

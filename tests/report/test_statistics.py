@@ -65,23 +65,23 @@ def test_a_win_is_a_better_score_whatever_the_metrics_direction():
 def test_a_rightly_empty_prediction_counts_as_perfect_where_the_other_predicts_something():
     nan = np.nan
     found = pair([0.5, nan, nan, 0.0], [0.75, 0.0, nan, nan])  # B better, A rightly empty, both, B rightly empty
-    assert (found.cases, found.one_right, found.wins, found.losses) == (3, 2, 2, 1)
+    assert (found.cases, found.rightly_empty, found.wins, found.losses) == (3, 2, 2, 1)
     assert found.difference == pytest.approx((0.25 - 1 + 1) / 3)
     distance = pair([nan], [40.0], HD95)
-    assert (distance.difference, distance.losses, distance.one_right) == (40, 1, 1)
+    assert (distance.difference, distance.losses, distance.rightly_empty) == (40, 1, 1)
 
 
 def test_false_positives_where_there_is_nothing_are_losses_and_not_ties():
     first, second = np.full(40, 0.8), np.full(40, 0.8)
     first[20:], second[20:] = np.nan, 0.0
     found = pair(first, second)
-    assert (found.wins, found.ties, found.losses, found.one_right) == (0, 20, 20, 20)
+    assert (found.wins, found.ties, found.losses, found.rightly_empty) == (0, 20, 20, 20)
     assert found.difference == -0.5 and found.p < 0.001
 
 
 def test_cases_without_a_score_of_either_are_left_out():
     found = pair([np.nan, 0.5], [np.nan, 0.75])
-    assert (found.cases, found.difference, found.one_right) == (1, 0.25, 0)
+    assert (found.cases, found.difference, found.rightly_empty) == (1, 0.25, 0)
     assert np.isnan(pair([np.nan], [np.nan]).p)
 
 
@@ -165,4 +165,4 @@ def test_without_missing_scores_the_difference_is_that_of_the_score_tables_means
 def test_a_case_in_which_only_one_model_has_a_mean_counts_as_perfect_for_the_other():
     found = compare(make_scores([[[np.nan, np.nan]], [[np.nan, 0.0]]]))
     (mean,) = (p for p in found if p.metric is DICE and p.label == MEAN)
-    assert (mean.losses, mean.difference, mean.one_right) == (1, -1, 1)
+    assert (mean.losses, mean.difference, mean.rightly_empty) == (1, -1, 1)
