@@ -2,8 +2,8 @@
 
 Writes CT images (512 x 512 x 150, int16) and two models' validations of synthetic label maps (uint8: a body that fills
 most of the volume, and three organs in it), compares them with overlays, and samples the memory of the process and its
-children: PSS, in which a page shared by n processes counts 1/n for each, so that the sum is what the machine gives; Linux
-only. The last line is one JSON object.
+children: PSS, in which a page shared by n processes counts 1/n for each, so that the sum is what the machine gives;
+Linux only. The last line is one JSON object.
 Run: ``python benchmarks/compare_memory.py [--cases 200] [--processes 2]``
 """
 

@@ -119,8 +119,8 @@ def _fold_table(metric: Metric, scores: Scores, names: Mapping[str, str]) -> Tab
         tuple(rows),
         text_columns=2,
         notes=(
-            "SD: over folds, and over cases (n − 1; where labels are averaged, of each case's mean). Cases of each fold: "
-            f"{counts}.",
+            "SD: over folds, and over cases (n − 1; where labels are averaged, of each case's mean). "
+            f"Cases of each fold: {counts}.",
         ),
     )
 

@@ -117,11 +117,11 @@ def methods(scores: Scores) -> list[str]:
         "image counts as border.",
         "Empty: where prediction and reference both are, no score, as nnU-Net. Where one is, Dice and NSD 0, and HD95 "
         "the diagonal of the image. Voxels with the ignore label are background in both.",
-        "Means: in the scores, the mean of the labels' means, labels without any score left out; in the differences, of "
-        "each case's mean over its labels with a score.",
+        "Means: in the scores, the mean of the labels' means, labels without any score left out; in the differences, "
+        "of each case's mean over its labels with a score.",
         "Pairing: where only one of both models has no score, it rightly predicts nothing, and counts as perfect (Dice "
         "and NSD 1, HD95 0) in the differences. Where neither has a score, the case is left out.",
         f"Intervals: percentile bootstrap of the mean difference over cases, {RESAMPLES:,} resamples, fixed seed, "
-        f"from {FEWEST} cases on. p: Wilcoxon's signed-rank test, two-sided, ties left out; Holm's correction over all tests "
-        "of a metric.",
+        f"from {FEWEST} cases on. p: Wilcoxon's signed-rank test, two-sided, ties left out; Holm's correction over "
+        "all tests of a metric.",
     ]

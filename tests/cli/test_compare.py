@@ -315,6 +315,7 @@ def test_a_false_positive_is_drawn_and_a_loss(folders, capsys):
     words = ("-d", 999, "-tr", "nnUNetTrainerC", "nnUNetTrainerD", "-f", 0, "-np", 1, "-o", folders / "report")
     status, _, error = run(capsys, *words)
     assert status == 0, error
-    (dice,) = [d for d in results_of(folders / "report")["differences"] if (d["metric"], d["label"]) == ("dice", "mean")]
+    differences = results_of(folders / "report")["differences"]
+    (dice,) = [d for d in differences if (d["metric"], d["label"]) == ("dice", "mean")]
     assert (dice["losses"], dice["difference"], dice["rightly_empty"]) == (1, -1, 1)
     assert (folders / "report" / "figures" / "overlay_1.png").is_file()

@@ -173,10 +173,11 @@ def test_models_of_one_colour_have_different_markers():
 @pytest.mark.parametrize(
     ("models", "folds", "name"),
     [
-        ([("nnUNetTrainerA", "nnUNetPlans", "3d_fullres"), ("nnUNetTrainerB", "nnUNetPlans", "3d_fullres")], FOLDS, "A_vs_B"),
-        ([("nnUNetTrainerA", "nnUNetPlans", "2d"), ("nnUNetTrainerB", "nnUNetPlans", "2d")], "0", "A_vs_B_2d_fold_0"),
-        ([("nnUNetTrainer", "P", "2d"), ("nnUNetTrainer", "P", "3d_fullres")], "10", "nnUNetTrainer-2d_vs_nnUNetTrainer-3d_fullres_P_folds_1_0"),
+        (("A__nnUNetPlans__3d_fullres", "B__nnUNetPlans__3d_fullres"), FOLDS, "A_vs_B"),
+        (("A__nnUNetPlans__2d", "B__nnUNetPlans__2d"), "0", "A_vs_B_2d_fold_0"),
+        (("A__P__2d", "A__P__3d_fullres"), "10", "A-2d_vs_A-3d_fullres_P_folds_1_0"),
     ],
 )
 def test_a_reports_default_name_tells_all_but_nnunets_defaults(models, folds, name):
-    assert report_name(models, tuple(folds)) == f"reca_comparison_{name}"
+    names = [(f"nnUNetTrainer{t}", p, c) for t, p, c in (model.split("__") for model in models)]
+    assert report_name(names, tuple(folds)) == f"reca_comparison_{name}"
