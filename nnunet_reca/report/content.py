@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from nnunet_reca.report.cost import Cost
 from nnunet_reca.report.naming import UNKNOWN, large, number, p_value
 from nnunet_reca.report.scores import METRICS, Metric, Scores
-from nnunet_reca.report.statistics import FEWEST, LEVEL, MEAN, Paired, by_case, nan_mean, tested
+from nnunet_reca.report.statistics import FEWEST, LEVEL, MEAN, Paired, by_case, nan_mean, with_cases
 from nnunet_reca.report.tables import Table, transposed
 
 #: more labels than this become rows
@@ -169,7 +169,7 @@ def _difference_table(metric: Metric, paired: Sequence[Paired], scores: Scores, 
 
 def difference_notes(metric: Metric, paired: Sequence[Paired]) -> tuple[str, ...]:
     """How to read the paired statistics, and what these cases cannot show."""
-    tests = tested(paired)
+    tests = with_cases(paired)
     found = [
         f"Positive is {'better' if metric.higher_is_better else 'worse'}. Wins: cases in which the model is better "
         f"than the reference. Holm's correction is over the {len(tests)} tests of this table."

@@ -60,9 +60,7 @@ def most_different(scores: Scores, count: int) -> list[int]:
     return [int(position) for position in order if spread[position] > 0]
 
 
-def draw_overlays(
-    found: Gathered, scores: Scores, names: Mapping[str, str], folder: Path, count: int
-) -> list[Drawing]:
+def draw_overlays(found: Gathered, scores: Scores, names: Mapping[str, str], folder: Path, count: int) -> list[Drawing]:
     """A figure for each of the cases in which the models differ most; a case without an image is drawn without.
 
     Args:
@@ -164,9 +162,7 @@ def _box(mask: NDArray[np.bool_]) -> tuple[slice, ...]:
     return tuple(slice(max(0, side[0] - margin), side[-1] + margin + 1) for side in sides)
 
 
-def _draw(
-    cut: Slice, titles: Sequence[str], regions: Mapping[str, Region], names: Sequence[str], file: Path
-) -> None:
+def _draw(cut: Slice, titles: Sequence[str], regions: Mapping[str, Region], names: Sequence[str], file: Path) -> None:
     panels = 3 + len(titles)
     down = math.ceil(panels / PER_ROW)
     across = math.ceil(panels / down)

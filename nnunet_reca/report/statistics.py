@@ -90,12 +90,12 @@ def compare(scores: Scores, *, all_pairs: bool = False) -> list[Paired]:
             for label, column in columns.items():
                 family.append(compare_pair(metric, label, scores.models[a], scores.models[b], column[a], column[b]))
         corrected = holm([one.p for one in family])
-        least = least_p(tested(family))
+        least = least_p(with_cases(family))
         found += [replace(one, p_holm=p, p_least=least) for one, p in zip(family, corrected, strict=True)]
     return found
 
 
-def tested(paired: Sequence[Paired]) -> list[Paired]:
+def with_cases(paired: Sequence[Paired]) -> list[Paired]:
     """Those comparisons that have a case to test."""
     return [one for one in paired if not np.isnan(one.p)]
 

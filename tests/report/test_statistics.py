@@ -16,7 +16,7 @@ from nnunet_reca.report.statistics import (
     pairs,
     rank_difference,
     signed_rank,
-    tested,
+    with_cases,
 )
 
 DICE, HD95, _ = METRICS
@@ -151,9 +151,9 @@ def test_tests_without_cases_do_not_count_in_the_smallest_possible_p():
     base = np.linspace(0.1, 0.5, 8)
     first = np.stack([base, base, np.full(8, np.nan)], axis=1)  # the third label is nowhere
     found = [p for p in compare(make_scores([first, first + 0.1])) if p.metric is DICE]
-    assert len(found) == 4 and len(tested(found)) == 3
+    assert len(found) == 4 and len(with_cases(found)) == 3
     assert {p.p_least for p in found} == {3 * 2 / 2**8}
-    assert [p.p_holm for p in tested(found)] == pytest.approx([3 * 2 / 2**8] * 3)
+    assert [p.p_holm for p in with_cases(found)] == pytest.approx([3 * 2 / 2**8] * 3)
 
 
 def test_without_missing_scores_the_difference_is_that_of_the_score_tables_means():
