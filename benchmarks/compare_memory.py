@@ -1,8 +1,9 @@
 """Peak memory and time of nnUNetv2_reca_compare on many CT-size cases, summed over all its processes.
 
-Writes two models' validations of synthetic label maps (512 x 512 x 150, int8, a few organs), compares them, and samples
-the memory of the process and its children: PSS, in which a page shared by n processes counts 1/n for each, so that the
-sum is what the machine gives; Linux only. The last line is one JSON object.
+Writes CT images (512 x 512 x 150, int16) and two models' validations of synthetic label maps (uint8: a body that fills
+most of the volume, and three organs in it), compares them with overlays, and samples the memory of the process and its
+children: PSS, in which a page shared by n processes counts 1/n for each, so that the sum is what the machine gives;
+Linux only. The last line is one JSON object.
 Run: ``python benchmarks/compare_memory.py [--cases 200] [--processes 2]``
 """
 
@@ -21,17 +22,21 @@ import SimpleITK as sitk
 from nnunetv2.evaluation.evaluate_predictions import compute_tp_fp_fn_tn, save_summary_json
 
 DATASET = "Dataset998_Memory"
-LABELS = {"background": 0, "liver": 1, "spleen": 2, "kidney": 3}
+LABELS = {"background": 0, "body": 1, "liver": 2, "spleen": 3, "kidney": 4}
+#: radius of each by the side of the volume
+PARTS = {1: 0.45, 2: 0.16, 3: 0.08, 4: 0.05}
 TRAINERS = ("nnUNetTrainerA", "nnUNetTrainerB")
 
 
 def volume(shape: tuple[int, int, int], seed: int, shift: int) -> np.ndarray:
-    """Ellipsoids of three sizes, moved by ``shift`` voxels."""
+    """Ellipsoids, the body in the middle and organs at random places, all moved by ``shift`` voxels."""
     generator = np.random.default_rng(seed)
     array = np.zeros(shape, dtype=np.uint8)
-    for label, part in ((1, 0.16), (2, 0.08), (3, 0.05)):
+    for label, part in PARTS.items():
         radii = [max(3, int(side * part)) for side in shape]
-        middle = [int(generator.integers(r + 1, side - r - 4)) for r, side in zip(radii, shape, strict=True)]
+        middle = [side // 2 for side in shape]
+        if label > 1:
+            middle = [int(generator.integers(r + 1, side - r - 4)) for r, side in zip(radii, shape, strict=True)]
         axes = np.ogrid[tuple(slice(-r, r + 1) for r in radii)]
         inside = sum((a / r) ** 2 for a, r in zip(axes, radii, strict=True)) <= 1
         box = tuple(
@@ -42,6 +47,11 @@ def volume(shape: tuple[int, int, int], seed: int, shift: int) -> np.ndarray:
     return array
 
 
+def channel(file: str) -> str:
+    """Name of the first channel's file."""
+    return file.replace(".nii.gz", "_0000.nii.gz")
+
+
 def write(file: Path, array: np.ndarray) -> None:
     image = sitk.GetImageFromArray(array)
     image.SetSpacing((0.8, 0.8, 3.0))
@@ -50,17 +60,26 @@ def write(file: Path, array: np.ndarray) -> None:
 
 def metrics(reference: np.ndarray, prediction: np.ndarray) -> dict[int, dict[str, float]]:
     found = {}
-    for label in (1, 2, 3):
+    for label in PARTS:
         tp, fp, fn, _ = compute_tp_fp_fn_tn(reference == label, prediction == label)
         found[label] = {"Dice": float(2 * tp / (2 * tp + fp + fn))}
     return found
+
+
+def hounsfield(labels: np.ndarray, seed: int) -> np.ndarray:
+    """Hounsfield units with noise."""
+    generator = np.random.default_rng(seed)
+    noise = generator.integers(-30, 30, labels.shape, dtype=np.int16)
+    return noise + np.array([-1000, 0, 60, 50, 40], dtype=np.int16)[labels]
 
 
 def generate(folder: Path, cases: int, shape: tuple[int, int, int]) -> None:
     """Few distinct volumes, linked under many names: what is read is as large, what is stored is not."""
     distinct = min(cases, 4)
     references = folder / "preprocessed" / DATASET / "gt_segmentations"
-    references.mkdir(parents=True)
+    images = folder / "raw" / DATASET / "imagesTr"
+    for made in (references, images):
+        made.mkdir(parents=True)
     patch = {
         "batch_size": 2,
         "patch_size": [64, 128, 128],
@@ -73,6 +92,7 @@ def generate(folder: Path, cases: int, shape: tuple[int, int, int]) -> None:
         "configurations": {"3d_fullres": patch},
     }
     dataset = {"channel_names": {"0": "CT"}, "labels": LABELS, "numTraining": cases, "file_ending": ".nii.gz"}
+    (images.parent / "dataset.json").write_text(json.dumps(dataset))
     entries: dict[str, list[dict]] = {name: [] for name in TRAINERS}
     folders = {}
     for name in TRAINERS:
@@ -89,8 +109,10 @@ def generate(folder: Path, cases: int, shape: tuple[int, int, int]) -> None:
         if case < distinct:
             reference = volume(shape, case, 0)
             write(references / file, reference)
+            write(images / channel(file), hounsfield(reference, case))
         else:
             os.link(references / first, references / file)
+            os.link(images / channel(first), images / channel(file))
         for shift, name in enumerate(TRAINERS, start=1):
             if case < distinct:
                 prediction = volume(shape, case, shift)

@@ -172,3 +172,10 @@ def make_scores(dice, keys=None):
         "mm",
         1.0,
     )
+
+
+class HungryReader:
+    """A reader that runs out of memory, in worker processes too."""
+
+    def read_seg(self, file: str) -> Any:
+        raise MemoryError

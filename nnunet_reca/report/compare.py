@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.metadata
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -9,14 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import nnunet_reca
-from nnunet_reca.report.agreement import Common, agree
-from nnunet_reca.report.models import ComparisonError, Model, asked_for, find_models
-from nnunet_reca.report.naming import short_names
-from nnunet_reca.report.output import KIND, check_output, whole_folder, write_csv, write_json
+from nnunet_reca.report.gather import Gathered, gather
+from nnunet_reca.report.models import asked_for, find_models
+from nnunet_reca.report.naming import CONFIGURATION, FOLDS, PLANS, report_name, short_names
+from nnunet_reca.report.output import KIND, usable_output, whole_folder, write_csv, write_json
 
 if TYPE_CHECKING:
-    from nnunet_reca.report.cost import Cost
     from nnunet_reca.report.figures import Drawing
+    from nnunet_reca.report.page import Section
     from nnunet_reca.report.scores import Scores
     from nnunet_reca.report.statistics import Paired
     from nnunet_reca.report.tables import Table
@@ -30,9 +31,9 @@ class Request:
 
     dataset: str
     trainers: tuple[str, ...]
-    configurations: tuple[str, ...] = ("3d_fullres",)
-    plans: tuple[str, ...] = ("nnUNetPlans",)
-    folds: tuple[str, ...] = ("0", "1", "2", "3", "4")
+    configurations: tuple[str, ...] = (CONFIGURATION,)
+    plans: tuple[str, ...] = (PLANS,)
+    folds: tuple[str, ...] = FOLDS
     output: Path | None = None
     tolerance: float = 1.0
     all_pairs: bool = False
@@ -60,25 +61,28 @@ def compare(request: Request) -> Result:
     dataset = _dataset_name(request.dataset)
     results = _folder("nnUNet_results") / dataset
     names = asked_for(request.trainers, request.configurations, request.plans)
-    output = request.output or results / _default_name(["__".join(name) for name in names])
-    check_output(output, overwrite=request.overwrite)
+    output = usable_output(request.output or results / report_name(names, request.folds), overwrite=request.overwrite)
     models = find_models(results, names, request.folds, request.dataset)
-    common = agree(models, intersection=request.intersection)
-    references, images = _data(dataset, models[0], common)
-    return _measure_and_write(request, dataset, output, models, common, references, images)
+    found = gather(dataset, models, intersection=request.intersection)
+    return _measure_and_write(request, output, found, _about(request, dataset, found))
 
 
 def _check(request: Request) -> None:
     missing = [name for name in EXTRA if not _imports(name)]
     if missing:
         raise ValueError(f"{', '.join(missing)} cannot be imported; run pip install 'nnunet-reca[report]'")
-    if not request.tolerance > 0:
-        raise ValueError(f"expected --tolerance greater than 0, got {request.tolerance:g}")
+    if not (request.tolerance > 0 and math.isfinite(request.tolerance)):
+        raise ValueError(f"expected --tolerance greater than 0 and finite, got {request.tolerance:g}")
     if request.processes < 1 or request.overlays < 0:
         raise ValueError("expected -np of at least 1 and --overlays of at least 0")
     for fold in request.folds:
         if not (fold.isdecimal() or fold == "all"):
             raise ValueError(f"expected folds as whole numbers or all, got {fold!r}")
+    if "all" in request.folds and set(request.folds) != {"all"}:
+        raise ValueError(
+            f"expected folds as numbers or all by itself, which is validated on its own training cases, got "
+            f"{' '.join(request.folds)}; leave all out, or say -f all"
+        )
 
 
 def _imports(name: str) -> bool:
@@ -106,108 +110,57 @@ def _dataset_name(dataset: str) -> str:
         raise ValueError(f"{first}; name one in nnUNet_results, nnUNet_preprocessed or nnUNet_raw") from error
 
 
-def _default_name(names: Sequence[str]) -> str:
-    shown = "_vs_".join(short.replace(", ", "-") for short in short_names(names).values())
-    return f"reca_comparison_{shown}" if len(shown) < 180 else f"reca_comparison_{len(names)}_models"
-
-
-def _data(dataset: str, model: Model, common: Common) -> tuple[dict[str, Path], dict[str, list[Path]]]:
-    """Reference and images by case. References are those of the preprocessed folder, else of the raw data.
-
-    Raises:
-        ComparisonError: naming every case without a reference.
-    """
-    ending = str(model.read("dataset.json")["file_ending"])
-    raw = _raw_cases(dataset)
-    references: dict[str, Path] = {}
-    images: dict[str, list[Path]] = {}
-    problems = []
-    preprocessed = Path(os.environ.get("nnUNet_preprocessed") or os.devnull) / dataset / "gt_segmentations"
-    for case in dict.fromkeys(case for _, case in common.keys):
-        files = raw.get(case, {})
-        candidates = [preprocessed / f"{case}{ending}", *([Path(files["label"])] if "label" in files else [])]
-        found = next((file for file in candidates if file.is_file()), None)
-        if found is None:
-            problems.append(f"{case}: no reference, looked for {' and '.join(map(str, candidates))}")
-        else:
-            references[case] = found
-        images[case] = [Path(file) for file in files.get("images", ()) if Path(file).is_file()]
-    if problems:
-        raise ComparisonError([*problems, "set nnUNet_preprocessed or nnUNet_raw to the folder of the trainings"])
-    return references, images
-
-
-def _raw_cases(dataset: str) -> Mapping[str, Mapping[str, Any]]:
-    """Files of the raw data set, by case; empty where it is not at hand."""
-    from nnunetv2.utilities.utils import get_filenames_of_train_images_and_targets
-
-    folder = Path(os.environ.get("nnUNet_raw") or os.devnull) / dataset
-    try:
-        return get_filenames_of_train_images_and_targets(str(folder))
-    except (OSError, ValueError, KeyError, TypeError, AssertionError, RuntimeError):
-        return {}
-
-
-def _measure_and_write(
-    request: Request,
-    dataset: str,
-    output: Path,
-    models: Sequence[Model],
-    common: Common,
-    references: Mapping[str, Path],
-    images: Mapping[str, Sequence[Path]],
-) -> Result:
+def _measure_and_write(request: Request, output: Path, found: Gathered, about: Mapping[str, Any]) -> Result:
     from nnunet_reca.report import figures, overlays, scores, statistics, wording
-    from nnunet_reca.report.cost import cost_of
-    from nnunet_reca.report.logs import read_logs
 
-    measured = scores.measure(models, common, references, tolerance=request.tolerance, processes=request.processes)
+    measured = scores.measure(
+        found.models,
+        found.common,
+        found.references,
+        found.reader,
+        tolerance=request.tolerance,
+        processes=request.processes,
+    )
     names = short_names(measured.models)
     paired = statistics.compare(measured, all_pairs=request.all_pairs)
-    logs = {model.name: [read_logs(model.folder / f"fold_{fold}") for fold in model.folds] for model in models}
-    costs = [cost_of(model, logs[model.name]) for model in models]
     sentences = [wording.sentence(p, measured.unit, names) for p in wording.headline_pairs(paired)]
-    about = _about(request, dataset, models, common)
     with whole_folder(output, overwrite=request.overwrite) as folder:
         (folder / "figures").mkdir()
         drawn = figures.draw_scores(measured, names, folder / "figures", all_pairs=request.all_pairs)
-        curves = figures.draw_training(logs, names, folder / "figures" / "training.png")
-        cases = overlays.draw_overlays(
-            models,
-            common,
-            measured,
-            references,
-            images,
-            scores.reader_of(models[0]),
-            names,
-            folder / "figures",
-            request.overlays,
-        )
+        curves = figures.draw_training(found.logs, names, folder / "figures" / "training.png")
+        cases = overlays.draw_overlays(found, measured, names, folder / "figures", request.overlays)
         drawings = {"scores": drawn, "training": [curves] if curves else [], "cases": cases}
-        _write(folder, about, models, measured, paired, costs, names, sentences, drawings)
+        _write(folder, found, about, measured, paired, names, sentences, drawings)
     return Result(output, tuple(sentences))
 
 
-def _about(request: Request, dataset: str, models: Sequence[Model], common: Common) -> dict[str, Any]:
+def _about(request: Request, dataset: str, found: Gathered) -> dict[str, Any]:
     """What was asked for and what was at hand."""
     packages = ("nnunetv2", "torch", "monai", "scipy", "numpy", "matplotlib")
     return {
         "kind": KIND,
         "dataset": dataset,
-        "folds": list(models[0].folds),
-        "left_out": list(common.left_out),
+        "folds": list(found.models[0].folds),
+        "left_out": list(found.common.left_out),
         "arguments": {key: str(v) if isinstance(v, Path) else v for key, v in asdict(request).items()},
-        "versions": {"nnunet_reca": nnunet_reca.__version__, **{p: importlib.metadata.version(p) for p in packages}},
+        "versions": {"nnunet_reca": nnunet_reca.__version__, **{name: _version(name) for name in packages}},
     }
+
+
+def _version(package: str) -> str:
+    """Of a package, which may come from a distribution of another name, such as a nightly build."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return str(getattr(importlib.import_module(package), "__version__", "unknown"))
 
 
 def _write(
     folder: Path,
-    about: dict[str, Any],
-    models: Sequence[Model],
+    found: Gathered,
+    about: Mapping[str, Any],
     scores: "Scores",
     paired: "Sequence[Paired]",
-    costs: "Sequence[Cost]",
     names: Mapping[str, str],
     sentences: Sequence[str],
     drawings: "Mapping[str, Sequence[Drawing]]",
@@ -218,7 +171,7 @@ def _write(
         "scores": [content.score_table(scores, names)],
         "differences": content.difference_tables(paired, scores, names),
         "folds": content.fold_tables(scores, names),
-        "cost": [content.cost_table(costs, scores, names)],
+        "cost": [content.cost_table(found.costs, scores, names)],
     }
     every: list[Table] = [table for group in shown.values() for table in group]
     (folder / "tables.md").write_text("\n".join(map(tables.markdown, every)), encoding="utf-8")
@@ -226,15 +179,15 @@ def _write(
     write_csv(folder / "cases.csv", records.case_records(scores))
     write_csv(folder / "means.csv", records.mean_records(scores))
     write_csv(folder / "differences.csv", records.paired_records(paired))
-    write_csv(folder / "cost.csv", records.cost_records(costs))
-    write_json(folder / "results.json", records.all_records(scores, paired, costs, about))
-    text = page.page(*_page(about, models, scores, names, sentences, shown, drawings))
+    write_csv(folder / "cost.csv", records.cost_records(found.costs))
+    write_json(folder / "results.json", records.all_records(scores, paired, found.costs, about))
+    text = page.page(*_page(found, about, scores, names, sentences, shown, drawings))
     (folder / "report.html").write_text(text, encoding="utf-8")
 
 
 def _page(
+    found: Gathered,
     about: Mapping[str, Any],
-    models: Sequence[Model],
     scores: "Scores",
     names: Mapping[str, str],
     sentences: Sequence[str],
@@ -246,11 +199,13 @@ def _page(
     from nnunet_reca.report.page import Section
 
     cases = len({case for _, case in scores.keys})
-    left_out = about["left_out"]
+    models, left_out = found.models, about["left_out"]
+    only = ["Only what all models have in common is compared."]
     sections = [
         Section("What the cases say", sentences, kind="lead"),
+        *_about_all(scores),
         Section("Models", points=[f"{names[m.name]}: {m.name}" for m in models]),
-        *([Section("Left out", ["Only what all models have in common is compared."], left_out)] if left_out else []),
+        *([Section("Left out", only, left_out, kind="warning")] if left_out else []),
         Section("Scores", tables=shown["scores"], drawings=drawings["scores"]),
         Section("Differences on the same cases", tables=shown["differences"]),
         Section("Cost", tables=shown["cost"], drawings=drawings["training"]),
@@ -276,3 +231,11 @@ def _about_cases(drawings: "Mapping[str, Sequence[Drawing]]") -> list[str]:
         "Chosen by the largest difference in mean Dice, so not typical. Voxels are shown as they are stored; the white "
         "line is the outline of the reference."
     ]
+
+
+def _about_all(scores: "Scores") -> "list[Section]":
+    """A warning where training cases are scored."""
+    from nnunet_reca.report import wording
+    from nnunet_reca.report.page import Section
+
+    return [Section("Fold all", [wording.FOLD_ALL], kind="warning")] if "all" in scores.folds else []

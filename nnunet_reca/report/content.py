@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from nnunet_reca.report.cost import Cost
 from nnunet_reca.report.naming import UNKNOWN, large, number, p_value
 from nnunet_reca.report.scores import METRICS, Metric, Scores
-from nnunet_reca.report.statistics import FEWEST, LEVEL, MEAN, Paired, by_case, nan_mean
+from nnunet_reca.report.statistics import FEWEST, LEVEL, MEAN, Paired, by_case, nan_mean, with_cases
 from nnunet_reca.report.tables import Table, transposed
 
 #: more labels than this become rows
@@ -21,15 +21,19 @@ def label_means(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.concatenate([nan_mean(means, 1)[:, None], means], axis=1)
 
 
+def pooled_means(scores: Scores, metric: str) -> NDArray[np.float64]:
+    """Means (models, 1 + labels) over all cases, each counted once."""
+    return label_means(by_case(scores, scores.values[metric]))
+
+
 def heading(metric: Metric, scores: Scores) -> str:
     """Title, unit and direction of a metric."""
-    unit = "%" if metric.factor == 100 else scores.unit
-    return f"{metric.title} ({unit}) {'↑' if metric.higher_is_better else '↓'}"
+    return f"{metric.title} ({metric.unit(scores.unit)}) {'↑' if metric.higher_is_better else '↓'}"
 
 
 def score_table(scores: Scores, names: Mapping[str, str]) -> Table:
     """Pooled over all cases: the three metrics' means, then the Dice of every label."""
-    pooled = {metric.key: label_means(scores.values[metric.key]) for metric in METRICS}
+    pooled = {metric.key: pooled_means(scores, metric.key) for metric in METRICS}
     columns = [(heading(m, scores), m, pooled[m.key][:, 0]) for m in METRICS]
     if len(scores.labels) > 1:
         dice = METRICS[0]
@@ -41,13 +45,13 @@ def score_table(scores: Scores, names: Mapping[str, str]) -> Table:
     cases = len({case for _, case in scores.keys})
     table = Table(
         "scores",
-        f"Scores over all {cases} cases: mean over the labels, then Dice (%) of each label",
+        f"Scores over all {cases} cases: mean of the labels' means, then Dice (%) of each label",
         ("Model", *(title for title, _, _ in columns)),
         rows,
         best=_best([(m, values) for _, m, values in columns]),
         notes=(
             "Bold: best of a column, whether or not the difference is more than chance. The mean is that of the "
-            "labels' means, as in nnU-Net.",
+            "labels' means, as in nnU-Net, labels without any score left out.",
             *convention_notes(scores, names),
         ),
     )
@@ -90,9 +94,9 @@ def _fold_table(metric: Metric, scores: Scores, names: Mapping[str, str]) -> Tab
     folds = [label_means(scores.of_fold(metric.key, fold)) for fold in scores.folds]
     per_fold = np.stack(folds) * metric.factor
     values = by_case(scores, scores.values[metric.key]) * metric.factor
-    pooled = label_means(scores.values[metric.key]) * metric.factor
+    pooled = pooled_means(scores, metric.key) * metric.factor
     labels = [MEAN, *scores.labels] if len(scores.labels) > 1 else list(scores.labels)
-    start = 2 - len(labels) if len(labels) == 1 else 0
+    start = int(len(labels) == 1)
     rows = []
     for column, label in enumerate(labels, start=start):
         for n, model in enumerate(scores.models):
@@ -114,7 +118,10 @@ def _fold_table(metric: Metric, scores: Scores, names: Mapping[str, str]) -> Tab
         ("Label", "Model", *(f"Fold {f}" for f in scores.folds), "Folds, mean ± SD", "Cases, mean ± SD", "Cases"),
         tuple(rows),
         text_columns=2,
-        notes=(f"SD: over folds, and over cases (n − 1). Cases of each fold: {counts}.",),
+        notes=(
+            "SD: over folds, and over cases (n − 1; where labels are averaged, of each case's mean). "
+            f"Cases of each fold: {counts}.",
+        ),
     )
 
 
@@ -133,7 +140,6 @@ def difference_tables(paired: Sequence[Paired], scores: Scores, names: Mapping[s
 
 
 def _difference_table(metric: Metric, paired: Sequence[Paired], scores: Scores, names: Mapping[str, str]) -> Table:
-    unit = "points" if metric.factor == 100 else scores.unit
     several = len({p.reference for p in paired}) > 1
     rows = []
     for p in paired:
@@ -150,42 +156,61 @@ def _difference_table(metric: Metric, paired: Sequence[Paired], scores: Scores, 
                 str(p.cases),
             )
         )
-    too_few = sum(p.too_few for p in paired)
-    notes = [
-        f"Positive is {'better' if metric.higher_is_better else 'worse'}. Wins: cases in which the model is better "
-        f"than the reference. Holm's correction is over the {len(paired)} tests of this table."
-    ]
-    if too_few:
-        notes.append(
-            f"{too_few} of the tests rest on fewer than {FEWEST} cases that differ, and cannot reach p < 0.05 whatever "
-            "the scores."
-        )
-    if paired[0].p_least >= LEVEL:
-        notes.append(
-            f"With so few cases and {len(paired)} tests the smallest corrected p that is possible is "
-            f"{p_value(paired[0].p_least)}."
-        )
     reference = "" if several else f" from {names[paired[0].reference]}"
     return Table(
         f"differences-{metric.key}",
-        f"{metric.title}: difference{reference} on the same cases ({unit})",
+        f"{metric.title}: difference{reference} on the same cases ({metric.difference_unit(scores.unit)})",
         ("Label", "Model", "Mean", "95 % interval", "p", "p (Holm)", "Wins / ties / losses", "Cases"),
         tuple(rows),
         text_columns=2,
-        notes=tuple(notes),
+        notes=difference_notes(metric, paired),
     )
+
+
+def difference_notes(metric: Metric, paired: Sequence[Paired]) -> tuple[str, ...]:
+    """How to read the paired statistics, and what these cases cannot show."""
+    tests = with_cases(paired)
+    found = [
+        f"Positive is {'better' if metric.higher_is_better else 'worse'}. Wins: cases in which the model is better "
+        f"than the reference. Holm's correction is over the {len(tests)} tests of this table."
+    ]
+    if any(p.label == MEAN for p in paired):
+        found.append(
+            f"{MEAN.capitalize()}: of each case's mean over its labels with a score; where scores are missing this is "
+            "not the difference of the mean of the labels' means."
+        )
+    right = sum(p.rightly_empty for p in paired if p.label != MEAN)
+    if right:
+        found.append(
+            f"{right} times only one of both models rightly predicts nothing: in this table its {metric.title} counts "
+            f"as {metric.perfect * metric.factor:g} there."
+        )
+    too_few = sum(p.too_few for p in tests)
+    if too_few:
+        found.append(
+            f"{too_few} of the tests rest on fewer than {FEWEST} cases that differ, and cannot reach p < {LEVEL} "
+            "whatever the scores."
+        )
+    if any(p.cases < FEWEST for p in tests):
+        found.append(f"Fewer than {FEWEST} cases have no interval: the bootstrap's would be too narrow.")
+    if tests and tests[0].p_least >= LEVEL:
+        found.append(
+            f"With so few cases and {len(tests)} tests the smallest corrected p that is possible is "
+            f"{p_value(tests[0].p_least)}."
+        )
+    return tuple(found)
 
 
 def cost_table(costs: Sequence[Cost], scores: Scores, names: Mapping[str, str]) -> Table:
     """Cost next to quality."""
-    dice = label_means(scores.values["dice"])[:, 0] * 100
+    dice = pooled_means(scores, "dice")[:, 0] * 100
     rows = tuple(
         (
             names[cost.model],
             number(float(dice[n])),
             large(cost.parameters, 1e6, 2),
             large(cost.flops, 1e9, 1),
-            " × ".join(map(str, cost.patch_size)),
+            " × ".join(map(str, cost.patch_size)) or UNKNOWN,
             UNKNOWN if cost.epochs is None else "–".join(map(str, dict.fromkeys(cost.epochs))),
             UNKNOWN if cost.epoch_seconds is None else number(cost.epoch_seconds, 1),
             "not recorded" if cost.peak_memory is None else number(cost.peak_memory, 2),

@@ -8,7 +8,7 @@ import contextlib
 import io
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from nnunet_reca.report.logs import TrainingLog
@@ -21,7 +21,7 @@ class Cost:
 
     Attributes:
         model: name.
-        patch_size: of the plan, in voxels.
+        patch_size: of the plan, in voxels; empty if it is not known.
         batch_size: of the plan.
         parameters: of the network.
         flops: of a forward pass of one patch.
@@ -33,7 +33,7 @@ class Cost:
 
     model: str
     patch_size: tuple[int, ...]
-    batch_size: int
+    batch_size: int | None
     parameters: int | None
     flops: int | None
     epochs: tuple[int, int] | None
@@ -42,33 +42,50 @@ class Cost:
     notes: tuple[str, ...]
 
 
-def cost_of(model: Model, logs: Sequence[TrainingLog]) -> Cost:
-    """Cost of a model from its plan and the logs of its folds."""
-    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+@dataclass
+class _Network:
+    """What a model's plan tells; the defaults stay where reading or building fails."""
 
-    configuration = PlansManager(model.read("plans.json")).get_configuration(model.configuration)
-    patch_size = tuple(int(size) for size in configuration.patch_size)
-    parameters, flops, notes = _network_cost(model, patch_size)
+    patch_size: tuple[int, ...] = ()
+    batch_size: int | None = None
+    parameters: int | None = None
+    flops: int | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+def cost_of(model: Model, logs: Sequence[TrainingLog]) -> Cost:
+    """Cost of a model from its plan and the logs of its folds; never fails, notes say what is not known."""
+    network = _network(model)
     seconds = [epoch.seconds for log in logs for epoch in log.epochs.values() if epoch.seconds is not None]
     lengths = [len(log.epochs) for log in logs if log.epochs]
     memory = [log.peak_memory for log in logs if log.peak_memory is not None]
-    if configuration.previous_stage_name:
-        notes.append(f"second stage of a cascade, the cost of {configuration.previous_stage_name} comes on top")
     return Cost(
         model.name,
-        patch_size,
-        int(configuration.batch_size),
-        parameters,
-        flops,
+        network.patch_size,
+        network.batch_size,
+        network.parameters,
+        network.flops,
         (min(lengths), max(lengths)) if lengths else None,
         statistics.median(seconds) if seconds else None,
         max(memory) if memory else None,
-        tuple(notes),
+        (*network.notes, *(note for log in logs for note in log.notes)),
     )
 
 
-def _network_cost(model: Model, patch_size: tuple[int, ...]) -> tuple[int | None, int | None, list[str]]:
-    """Parameters, FLOPs and notes; networks of others may fail in any way, which is a note."""
+def _network(model: Model) -> _Network:
+    """Plans and networks of others may fail in any way, which is a note."""
+    found = _Network()
+    try:
+        _fill(found, model)
+    except Exception as error:
+        reason = (str(error).splitlines() or [""])[0][:120]
+        unknown = "FLOPs" if found.parameters else "parameters and FLOPs"
+        found.notes.append(f"{unknown} not known: {type(error).__name__}: {reason}")
+    return found
+
+
+def _fill(found: _Network, model: Model) -> None:
+    """Read the plan, build the network and count."""
     import torch
     from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
@@ -76,21 +93,19 @@ def _network_cost(model: Model, patch_size: tuple[int, ...]) -> tuple[int | None
 
     plans, dataset_json = PlansManager(model.read("plans.json")), model.read("dataset.json")
     chosen = plans.get_configuration(model.configuration)
+    found.patch_size, found.batch_size = tuple(int(size) for size in chosen.patch_size), int(chosen.batch_size)
+    if chosen.previous_stage_name:
+        found.notes.append(f"second stage of a cascade, the cost of {chosen.previous_stage_name} comes on top")
     channels = determine_num_input_channels(plans, chosen, dataset_json)
     heads = plans.get_label_manager(dataset_json).num_segmentation_heads
     trainer, notes = _trainer(model.trainer)
-    parameters = None
-    try:
-        with contextlib.redirect_stdout(io.StringIO()), torch.device("meta"), torch.no_grad():
-            network = trainer.build_network_architecture(plans, chosen, channels, heads, False).eval()
-            parameters = sum(parameter.numel() for parameter in network.parameters())
-            with FlopCounterMode(display=False) as counter:
-                network(torch.empty(1, channels, *patch_size, device="meta"))
-        return parameters, int(counter.get_total_flops()), notes
-    except Exception as error:
-        reason = (str(error).splitlines() or [""])[0][:120]
-        what = "FLOPs" if parameters else "parameters and FLOPs"
-        return parameters, None, [*notes, f"{what} not known: {type(error).__name__}: {reason}"]
+    found.notes += notes
+    with contextlib.redirect_stdout(io.StringIO()), torch.device("meta"), torch.no_grad():
+        network = trainer.build_network_architecture(plans, chosen, channels, heads, False).eval()
+        found.parameters = sum(parameter.numel() for parameter in network.parameters())
+        with FlopCounterMode(display=False) as counter:
+            network(torch.empty(1, channels, *found.patch_size, device="meta"))
+    found.flops = int(counter.get_total_flops())
 
 
 def _trainer(name: str) -> tuple[Any, list[str]]:

@@ -16,7 +16,7 @@ from nnunet_reca.report.content import heading
 from nnunet_reca.report.logs import TrainingLog
 from nnunet_reca.report.naming import wrapped
 from nnunet_reca.report.scores import METRICS, Metric, Scores
-from nnunet_reca.report.statistics import MEAN, TIE, by_case, nan_mean, pairs
+from nnunet_reca.report.statistics import MEAN, TIE, by_case, nan_mean, pairs, rightly_empty_is_perfect
 
 #: Okabe and Ito's colours, told apart by colour-blind readers.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -71,13 +71,13 @@ def draw_scores(scores: Scores, names: Mapping[str, str], folder: Path, *, all_p
 
 def style_of(index: int) -> tuple[str, str, str]:
     """Colour, marker and line of a model."""
-    return COLOURS[index % 7], MARKERS[index % 7], LINES[index % 4]
+    return COLOURS[index % 7], MARKERS[(index + index // 7) % 7], LINES[index % 4]
 
 
 def _paired(scores: Scores, names: Mapping[str, str], file: Path, all_pairs: bool) -> Drawing:
     """Every case's Dice with two models, joined by a line."""
     dice = METRICS[0]
-    values = by_case(scores, scores.values["dice"]) * dice.factor
+    values = by_case(scores, scores.values["dice"])
     columns: dict[str, NDArray[np.float64]] = {}
     if len(scores.labels) > 1:
         columns[f"{MEAN} of labels"] = nan_mean(values, 2)
@@ -91,7 +91,7 @@ def _paired(scores: Scores, names: Mapping[str, str], file: Path, all_pairs: boo
         figure = Figure(figsize=(1.2 + 2.5 * across, 0.5 + 2.9 * down), layout="constrained")
         grid = figure.subplots(down, across, squeeze=False, sharey="row")
         for axis, (a, b, label) in zip(grid.flat, panels, strict=False):
-            _slopes(axis, columns[label][a], columns[label][b])
+            _slopes(axis, *rightly_empty_is_perfect(dice, columns[label][[a, b]]) * dice.factor)
             axis.set_xticks([0, 1], [wrapped(names[scores.models[n]]) for n in (a, b)])
             axis.set_title(label)
         for axis in list(grid.flat)[len(panels) :]:
@@ -109,7 +109,10 @@ def _paired(scores: Scores, names: Mapping[str, str], file: Path, all_pairs: boo
         ]
         figure.legend(handles=handles, loc="outside lower center", ncols=2 if across == 1 else 4)
         figure.savefig(file, dpi=DPI, facecolor="white")
-    return Drawing(file, "Dice of every case with both models; a line is a case, black the mean.")
+    text = "Dice of every case with both models; a line is a case, black the mean."
+    if np.isnan(values).any():
+        text += " A model that rightly predicts nothing where the other predicts something is drawn at 100."
+    return Drawing(file, text)
 
 
 def _slopes(axis: Any, first: NDArray[np.float64], second: NDArray[np.float64]) -> None:

@@ -36,10 +36,12 @@ class TrainingLog:
     Attributes:
         epochs: by number. Where a later log repeats an epoch, it and all that followed are the later log's.
         peak_memory: in GiB, None where no line tells it.
+        notes: which files cannot be read, and why.
     """
 
     epochs: dict[int, Epoch] = field(default_factory=dict)
     peak_memory: float | None = None
+    notes: list[str] = field(default_factory=list)
 
     def add(self, text: str) -> None:
         """Take in a log file, later ones after earlier ones."""
@@ -63,7 +65,10 @@ def read_logs(fold: Path) -> TrainingLog:
     """All ``training_log_*.txt`` of a fold in the order of their time stamps; a continued training has several."""
     log = TrainingLog()
     for file in sorted(fold.glob("training_log_*.txt"), key=lambda f: [int(n) for n in re.findall(r"\d+", f.name)]):
-        log.add(file.read_text(errors="replace"))
+        try:
+            log.add(file.read_text(errors="replace"))
+        except OSError as error:
+            log.notes.append(f"{file} cannot be read: {error.strerror}")
     return log
 
 

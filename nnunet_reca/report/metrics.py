@@ -1,8 +1,9 @@
 """Dice, 95th percentile Hausdorff distance and normalised surface distance of one case.
 
 Distances are MONAI's: between the border voxels of both masks, in the units of the image's spacing. HD95 is the larger
-of both directions' 95th percentiles; NSD is the part of both borders that lies within the tolerance of the other one.
-The edge of the image counts as border, and an image of one slice is measured as a 2D image.
+of both directions' 95th percentiles; NSD is the part of both borders that lies within the tolerance of the other one,
+counted in border voxels, not by area. The edge of the image counts as border, and an image of one slice is measured as
+a 2D image.
 
 Conventions: prediction and reference both empty, all metrics are NaN and left out of means, as nnU-Net does for Dice.
 One of them empty, Dice and NSD are 0 and HD95 is the diagonal of the image. Voxels with the ignore label in the
@@ -19,7 +20,7 @@ from monai.metrics import compute_hausdorff_distance, compute_surface_dice
 from numpy.typing import NDArray
 from scipy.ndimage import find_objects
 
-from nnunet_reca.report.models import Region
+from nnunet_reca.report.models import Region, values_of
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def score_case(
     boxes = [find_objects(segmentation) for segmentation in (reference, prediction)]
     scores = {}
     for name, region in regions.items():
-        values = (region,) if isinstance(region, int) else region
+        values = values_of(region)
         box = _union([found[v - 1] for found in boxes for v in values if 0 < v <= len(found)])
         masks = [_mask(segmentation[box], values) for segmentation in (reference, prediction)] if box else []
         scores[name] = _score(masks, spacing, tolerance, diagonal)

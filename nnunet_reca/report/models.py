@@ -13,6 +13,11 @@ Key = tuple[str, str]
 Region = int | tuple[int, ...]
 
 
+def values_of(region: Region) -> tuple[int, ...]:
+    """Values of a label or a region."""
+    return (region,) if isinstance(region, int) else region
+
+
 class ComparisonError(ValueError):
     """Models that cannot be compared; the message has a line for each problem."""
 
@@ -63,7 +68,7 @@ class Model:
 
     def read(self, file: str) -> dict[str, Any]:
         """``plans.json`` or ``dataset.json`` of the model."""
-        return json.loads((self.folder / file).read_text())
+        return _json(self.folder / file)
 
 
 def asked_for(

@@ -4,8 +4,12 @@ import math
 from collections.abc import Sequence
 
 PREFIX = "nnUNetTrainer"
+#: nnU-Net's own, which go without saying
+CONFIGURATION, PLANS, FOLDS = "3d_fullres", "nnUNetPlans", ("0", "1", "2", "3", "4")
 #: shown where a number is not known
 UNKNOWN = "–"
+#: of the models' names in a folder's name
+LONGEST = 150
 
 
 def short_names(names: Sequence[str]) -> dict[str, str]:
@@ -22,12 +26,32 @@ def short_names(names: Sequence[str]) -> dict[str, str]:
     return found if len(set(found.values())) == len(names) else dict(zip(names, names, strict=True))
 
 
+def report_name(models: Sequence[tuple[str, str, str]], folds: Sequence[str]) -> str:
+    """A folder's name for the comparison of models (trainer, plans, configuration): all but nnU-Net's defaults."""
+    each = [[_without_prefix(trainer)] for trainer, _, _ in models]
+    shared = []
+    for axis, default in ((2, CONFIGURATION), (1, PLANS)):
+        values = [model[axis] for model in models]
+        if len(set(values)) > 1:
+            each = [[*parts, value] for parts, value in zip(each, values, strict=True)]
+        elif values[0] != default:
+            shared.append(values[0])
+    folds = list(dict.fromkeys(folds))
+    if set(folds) != set(FOLDS):
+        shared.append("_".join(["fold" if len(folds) == 1 else "folds", *folds]))
+    compared = "_vs_".join("-".join(parts) for parts in each)
+    compared = compared if len(compared) <= LONGEST else f"{len(models)}_models"
+    return "_".join(["reca_comparison", compared, *shared])
+
+
+def _without_prefix(trainer: str) -> str:
+    rest = trainer.removeprefix(PREFIX)
+    return rest if rest[:1].isupper() else trainer
+
+
 def _short_trainers(trainers: Sequence[str]) -> list[str]:
     """Trainers without nnU-Net's prefix and without the options that all have."""
-    rests = [trainer.removeprefix(PREFIX) for trainer in trainers]
-    options = [
-        (rest if rest[:1].isupper() else trainer).split("_") for rest, trainer in zip(rests, trainers, strict=True)
-    ]
+    options = [_without_prefix(trainer).split("_") for trainer in trainers]
     if len(set(trainers)) > 1:
         while all(len(o) > 1 for o in options) and len({o[-1] for o in options}) == 1:
             options = [o[:-1] for o in options]

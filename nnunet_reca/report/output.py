@@ -1,4 +1,4 @@
-"""The report's folder: written beside and moved into place whole, over nothing that is not a report."""
+"""The report's folder: written whole or not at all, over nothing that is not a report."""
 
 import contextlib
 import csv
@@ -6,6 +6,7 @@ import json
 import math
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,11 @@ from typing import Any
 KIND = "nnunet_reca comparison"
 
 
-def check_output(output: Path, *, overwrite: bool) -> None:
+def check_output(output: Path, *, overwrite: bool, but: Path | None = None) -> None:
     """Make sure that a report can be put there.
+
+    Args:
+        but: an entry of the folder that does not count.
 
     Raises:
         ValueError: if that would touch anything that exists, but for a report with ``overwrite``.
@@ -24,7 +28,7 @@ def check_output(output: Path, *, overwrite: bool) -> None:
         return
     if not output.is_dir():
         raise ValueError(f"expected a folder for the report, got the file {output}; choose another with -o")
-    if not any(output.iterdir()):
+    if all(entry == but for entry in output.iterdir()):
         return
     if not overwrite:
         raise ValueError(f"expected a new or empty folder, got {output}, which has files; say --overwrite or -o OTHER")
@@ -32,29 +36,70 @@ def check_output(output: Path, *, overwrite: bool) -> None:
         raise ValueError(f"expected --overwrite to replace a report, got {output}, which is not one; choose another")
 
 
-@contextlib.contextmanager
-def whole_folder(output: Path, *, overwrite: bool) -> Iterator[Path]:
-    """A temporary folder, which becomes ``output`` when all went well and is removed otherwise.
+def usable_output(output: Path, *, overwrite: bool) -> Path:
+    """The folder without links and dots, after a look at whether a report can be written there.
 
     Raises:
-        ValueError: as :func:`check_output`, or if it cannot be written.
+        ValueError: if it cannot, or as :func:`check_output`.
     """
-    check_output(output, overwrite=overwrite)
-    partial, old = (output.with_name(f".{output.name}.{os.getpid()}.{kind}") for kind in ("partial", "old"))
     try:
+        output = output.expanduser().resolve()
+        if output.is_symlink():
+            raise RuntimeError("links in a circle")
+        check_output(output, overwrite=overwrite)
+        nearest = next(folder for folder in (output, *output.parents) if folder.exists())
+        with tempfile.TemporaryDirectory(prefix=".", dir=nearest):
+            pass
+    except (OSError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ValueError(f"{output} cannot be written: {reason}; choose another with -o") from error
+    return output
+
+
+@contextlib.contextmanager
+def whole_folder(output: Path, *, overwrite: bool) -> Iterator[Path]:
+    """A temporary folder, whose content becomes that of ``output`` when all went well and is removed otherwise.
+
+    A folder that exists is filled and not replaced, as it may be a mount point or somebody's working directory. Of an
+    earlier report, entries of the same names go.
+
+    Raises:
+        ValueError: as :func:`check_output`, or on any OSError until the report is in place.
+    """
+    inside = output.exists()
+    name = f".{output.name[:100]}.{os.getpid()}.partial"
+    partial = (output if inside else output.parent) / name
+    try:
+        check_output(output, overwrite=overwrite)
         partial.mkdir(parents=True)
         yield partial
-        check_output(output, overwrite=overwrite)
-        if output.exists():
-            os.replace(output, old)
-        os.replace(partial, output)
+        check_output(output, overwrite=overwrite, but=partial)
+        if inside:
+            _fill(output, partial)
+        else:
+            os.replace(partial, output)
     except OSError as error:
-        raise ValueError(f"{output} cannot be written: {error}") from error
+        raise ValueError(f"no report was written to {output}: {error}") from error
     finally:
-        if old.exists() and not output.exists():
-            os.replace(old, output)
-        for folder in (partial, old):
-            shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _fill(output: Path, partial: Path) -> None:
+    """Move all of ``partial`` one level up; what was there under these names comes back if that fails."""
+    old = partial / ".old"
+    old.mkdir()
+    moved: list[tuple[Path, Path]] = []
+    try:
+        for new in sorted(entry for entry in partial.iterdir() if entry != old):
+            target = output / new.name
+            for source, goal in ((target, old / new.name), (new, target)):
+                if source.exists():
+                    os.replace(source, goal)
+                    moved.append((source, goal))
+    except BaseException:
+        for source, goal in reversed(moved):
+            os.replace(goal, source)
+        raise
 
 
 def write_csv(file: Path, rows: Sequence[dict[str, Any]]) -> None:

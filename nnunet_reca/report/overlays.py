@@ -14,12 +14,13 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from nnunet_reca.report.agreement import Common
 from nnunet_reca.report.figures import DPI, LINES, ON_GREY, STYLE, Drawing, fitting_columns, style_of
-from nnunet_reca.report.models import Key, Model, Region
-from nnunet_reca.report.naming import number, wrapped
-from nnunet_reca.report.scores import Scores, read_segmentation
-from nnunet_reca.report.statistics import nan_mean
+from nnunet_reca.report.gather import Gathered
+from nnunet_reca.report.models import Key, Region, values_of
+from nnunet_reca.report.naming import UNKNOWN, number, wrapped
+from nnunet_reca.report.readers import common_spacing, is_natural_image, read_segmentation
+from nnunet_reca.report.scores import METRICS, Scores
+from nnunet_reca.report.statistics import nan_mean, rightly_empty_is_perfect
 
 #: both of two models wrong
 BOTH = "#F0E442"
@@ -35,7 +36,7 @@ class Slice:
 
     Attributes:
         image: grey values (H, W), None where there is no image.
-        reference: label map (H, W).
+        reference: label map (H, W) of what is compared, see :func:`compared_labels`.
         predictions: label maps, one for each model.
         aspect: height / width of a pixel.
         title: which slice.
@@ -49,77 +50,95 @@ class Slice:
 
 
 def most_different(scores: Scores, count: int) -> list[int]:
-    """Positions of the cases with the largest spread between models of the labels' mean Dice; at most ``count``."""
-    means = nan_mean(scores.values["dice"], 2)
+    """Positions of the cases with the largest spread between models of the labels' mean Dice; at most ``count``.
+
+    A model without a score where others have one is right, as in the paired statistics.
+    """
+    means = rightly_empty_is_perfect(METRICS[0], nan_mean(scores.values["dice"], 2))
     spread = np.nan_to_num(means.max(0) - means.min(0), nan=0.0)
     order = np.argsort(-spread, kind="stable")[:count]
     return [int(position) for position in order if spread[position] > 0]
 
 
-def draw_overlays(
-    models: Sequence[Model],
-    common: Common,
-    scores: Scores,
-    references: Mapping[str, Path],
-    images: Mapping[str, Sequence[Path]],
-    reader: Any,
-    names: Mapping[str, str],
-    folder: Path,
-    count: int,
-) -> list[Drawing]:
-    """A figure for each of the cases in which the models differ most.
+def draw_overlays(found: Gathered, scores: Scores, names: Mapping[str, str], folder: Path, count: int) -> list[Drawing]:
+    """A figure for each of the cases in which the models differ most; a case without an image is drawn without.
 
     Args:
-        references: segmentation by case.
-        images: channels by case; a case without is drawn without its image.
-        reader: nnU-Net's.
+        names: shown names of the models.
         count: most figures.
     """
     from tqdm import tqdm
 
-    found = []
+    drawings = []
     means = nan_mean(scores.values["dice"], 2) * 100
+    models = [names[model.name] for model in found.models]
     for rank, position in enumerate(tqdm(most_different(scores, count), desc="drawing cases", unit="case"), start=1):
-        key = scores.keys[position]
-        cut = _slice(models, key, references[key[1]], images.get(key[1], ()), reader, common.ignore)
-        titles = [f"{wrapped(names[m.name], 28)}\nDice {number(means[n, position])}" for n, m in enumerate(models)]
+        fold, case = scores.keys[position]
+        cut = _slice(found, (fold, case))
+        dice = [number(value) for value in means[:, position]]
+        titles = [f"{wrapped(name, 28)}\nDice {value}" for name, value in zip(models, dice, strict=True)]
         file = folder / f"overlay_{rank}.png"
-        _draw(cut, titles, common, [names[m.name] for m in models], file)
-        dice = ", ".join(f"{names[m.name]} {number(means[n, position])}" for n, m in enumerate(models))
-        found.append(
-            Drawing(
-                file,
-                f"{key[1]} (fold {key[0]}), {cut.title}, where the models disagree most. Mean Dice (%): {dice}."
-                + ("" if cut.image is not None else " The image was not found."),
-            )
-        )
-    return found
+        _draw(cut, titles, found.common.regions, models, file)
+        shown = ", ".join(f"{name} {value}" for name, value in zip(models, dice, strict=True))
+        text = f"{case} (fold {fold}), {cut.title}, where the models disagree most. Mean Dice (%): {shown}."
+        text += " A dash: reference and prediction are both empty." if UNKNOWN in dice else ""
+        text += " The image was not found." if cut.image is None else ""
+        drawings.append(Drawing(file, text))
+    return drawings
 
 
-def _slice(
-    models: Sequence[Model], key: Key, reference: Path, image: Sequence[Path], reader: Any, ignore: int | None
-) -> Slice:
+def compared_labels(
+    segmentation: NDArray[np.integer], regions: Mapping[str, Region], ignored: NDArray[np.bool_] | None
+) -> NDArray[np.integer]:
+    """Label map of what is compared: 0 outside of all regions and where voxels are ignored.
+
+    Values of the same regions become one, so that two maps differ where a region does, and nowhere else.
+    """
+    shown = np.zeros_like(segmentation)
+    first: dict[tuple[str, ...], int] = {}
+    for value in sorted({value for region in regions.values() for value in values_of(region)}):
+        mine = tuple(name for name, region in regions.items() if value in values_of(region))
+        same = first.setdefault(mine, value)
+        if value <= np.iinfo(segmentation.dtype).max:
+            shown[segmentation == value] = same
+    if ignored is not None:
+        shown[ignored] = 0
+    return shown
+
+
+def _slice(found: Gathered, key: Key) -> Slice:
     """The slice across the coarsest axis in which most voxels differ between the models."""
-    truth, spacing = read_segmentation(reader, reference)
-    predictions = [read_segmentation(reader, model.validations[key].prediction)[0] for model in models]
-    if ignore is not None:
-        predictions = [np.where(truth == ignore, truth, p).astype(truth.dtype) for p in predictions]
-    differ = np.zeros(truth.shape, dtype=bool)
-    for prediction in predictions[1:]:
-        differ |= prediction != predictions[0]
-    axis = int(np.argmax(spacing))
+    common = found.common
+    truth, spacing = read_segmentation(found.reader, found.references[key[1]])
+    ignored = None if common.ignore is None else truth == common.ignore
+    truth = compared_labels(truth, common.regions, ignored)
+    predictions = []
+    for model in found.models:
+        prediction, own = read_segmentation(found.reader, model.validations[key].prediction)
+        spacing = common_spacing(spacing, own, truth.ndim)
+        predictions.append(compared_labels(prediction, common.regions, ignored))
+    steps = common_spacing(spacing, None, truth.ndim)
+    axis, index = _most_different_slice(predictions, steps)
     others = tuple(n for n in range(3) if n != axis)
-    index = int(differ.sum(axis=others).argmax())
     maps = [np.take(volume, index, axis) for volume in (truth, *predictions)]
     box = _box(np.any([m > 0 for m in maps], axis=0))
-    picture = _image(reader, image, truth.shape, index, axis)
+    picture = _image(found.reader, found.images.get(key[1], ()), truth.shape, index, axis)
     return Slice(
         None if picture is None else picture[box],
         maps[0][box],
         tuple(m[box] for m in maps[1:]),
-        spacing[others[0]] / spacing[others[1]],
+        steps[others[0]] / steps[others[1]],
         f"slice {index} of {truth.shape[axis]}" if truth.shape[axis] > 1 else "whole image",
     )
+
+
+def _most_different_slice(predictions: Sequence[NDArray[np.integer]], spacing: Sequence[float]) -> tuple[int, int]:
+    """Coarsest axis and position along it."""
+    differ = np.zeros(predictions[0].shape, dtype=bool)
+    for prediction in predictions[1:]:
+        differ |= prediction != predictions[0]
+    axis = int(np.argmax(spacing))
+    return axis, int(differ.sum(axis=tuple(n for n in range(3) if n != axis)).argmax())
 
 
 def _image(
@@ -130,7 +149,7 @@ def _image(
         data, _ = reader.read_images([str(file) for file in files[:1]])
     except Exception:  # the overlay goes without
         return None
-    data = data.mean(0) if type(reader).__name__ == "NaturalImage2DIO" else data[0]
+    data = data.mean(0) if is_natural_image(reader) else data[0]
     return np.take(data, index, axis) if data.shape == shape else None
 
 
@@ -143,7 +162,7 @@ def _box(mask: NDArray[np.bool_]) -> tuple[slice, ...]:
     return tuple(slice(max(0, side[0] - margin), side[-1] + margin + 1) for side in sides)
 
 
-def _draw(cut: Slice, titles: Sequence[str], common: Common, names: Sequence[str], file: Path) -> None:
+def _draw(cut: Slice, titles: Sequence[str], regions: Mapping[str, Region], names: Sequence[str], file: Path) -> None:
     panels = 3 + len(titles)
     down = math.ceil(panels / PER_ROW)
     across = math.ceil(panels / down)
@@ -161,8 +180,8 @@ def _draw(cut: Slice, titles: Sequence[str], common: Common, names: Sequence[str
         for axis, title in zip(axes, ["Image", "Reference", *titles, "Wrong voxels"], strict=False):
             axis.set_title(title, fontsize=8)
         for axis, segmentation in zip(axes[1:], shown, strict=False):
-            _draw_regions(axis, segmentation, common.regions, cut.aspect)
-        handles = _region_handles(shown, common.regions)
+            _draw_regions(axis, segmentation, regions, cut.aspect)
+        handles = _region_handles(shown, regions)
         handles += _draw_wrong(axes[panels - 1], cut, names)
         columns = fitting_columns([handle.get_label() for handle in handles], 2.1 * across)
         figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=8)
@@ -179,17 +198,13 @@ def _show(axis: Any, cut: Slice) -> None:
     )
 
 
-def _values(region: Region) -> tuple[int, ...]:
-    return (region,) if isinstance(region, int) else region
-
-
 def _region_style(index: int) -> tuple[str, str]:
     return ON_GREY[index % len(ON_GREY)], LINES[(index // len(ON_GREY)) % len(LINES)]
 
 
 def _draw_regions(axis: Any, segmentation: NDArray[np.integer], regions: Mapping[str, Region], aspect: float) -> None:
     for index, region in enumerate(regions.values()):
-        mask = np.isin(segmentation, _values(region))
+        mask = np.isin(segmentation, values_of(region))
         if not mask.any():
             continue
         colour, line = _region_style(index)
@@ -201,7 +216,7 @@ def _draw_regions(axis: Any, segmentation: NDArray[np.integer], regions: Mapping
 def _region_handles(shown: Sequence[NDArray[np.integer]], regions: Mapping[str, Region]) -> list[Any]:
     found: list[Any] = []
     for index, (name, region) in enumerate(regions.items()):
-        if any(np.isin(segmentation, _values(region)).any() for segmentation in shown):
+        if any(np.isin(segmentation, values_of(region)).any() for segmentation in shown):
             colour, line = _region_style(index)
             found.append(Line2D([], [], color=colour, ls=line, lw=2, label=name))
     return found

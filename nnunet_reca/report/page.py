@@ -20,7 +20,6 @@ h2 { font-size: 1.2rem; margin: 2.2rem 0 .6rem; padding-bottom: .2rem; border-bo
 p, li { max-width: 48rem; overflow-wrap: anywhere; }
 li { margin-bottom: .35rem; }
 ul { padding-left: 1.2rem; }
-code { font-size: .92em; overflow-wrap: anywhere; }
 .lead { border-left: 4px solid #0072b2; padding: .1rem 0 .1rem .9rem; }
 .warning { border-left: 4px solid #d55e00; padding: .1rem 0 .1rem .9rem; }
 figure { margin: 1.2rem 0; }

@@ -5,11 +5,12 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nnunet_reca.report.content import label_means
 from nnunet_reca.report.cost import Cost
 from nnunet_reca.report.scores import METRICS, Scores
-from nnunet_reca.report.statistics import MEAN, Paired
+from nnunet_reca.report.statistics import MEAN, Paired, by_case
 
 
 def case_records(scores: Scores) -> list[dict[str, Any]]:
@@ -30,10 +31,10 @@ def case_records(scores: Scores) -> list[dict[str, Any]]:
 
 
 def mean_records(scores: Scores) -> list[dict[str, Any]]:
-    """Means for every model, label and fold, and over all cases (fold ``pooled``)."""
+    """Means for every model, label and fold, and over all cases, each counted once (fold ``pooled``)."""
     found = []
     for fold in (*scores.folds, "pooled"):
-        chosen = {m.key: scores.values[m.key] if fold == "pooled" else scores.of_fold(m.key, fold) for m in METRICS}
+        chosen = {m.key: _values(scores, m.key, fold) for m in METRICS}
         means = {key: label_means(values) for key, values in chosen.items()}
         for m, model in enumerate(scores.models):
             for n, label in enumerate((MEAN, *scores.labels)):
@@ -43,6 +44,10 @@ def mean_records(scores: Scores) -> list[dict[str, Any]]:
                 cases = int((~np.isnan(kept)).any(axis=1).sum())
                 found.append({"model": model, "label": label, "fold": fold, **values, "cases": cases})
     return found
+
+
+def _values(scores: Scores, metric: str, fold: str) -> NDArray[np.float64]:
+    return by_case(scores, scores.values[metric]) if fold == "pooled" else scores.of_fold(metric, fold)
 
 
 def paired_records(paired: Sequence[Paired]) -> list[dict[str, Any]]:
@@ -63,6 +68,8 @@ def paired_records(paired: Sequence[Paired]) -> list[dict[str, Any]]:
             "wins": one.wins,
             "ties": one.ties,
             "losses": one.losses,
+            "rightly_empty": one.rightly_empty,
+            "rank_biserial": one.ranks,
         }
         for one in paired
     ]

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from nnunet_reca.report.agreement import Common
 from nnunet_reca.report.models import ComparisonError, Key, Model, Region, Validation
+from nnunet_reca.report.readers import common_spacing, distance_unit, read_segmentation
 
 #: a Dice further away from summary.json's is another prediction's, or another reference's
 DICE_TOLERANCE = 1e-4
@@ -35,6 +36,19 @@ class Metric:
     higher_is_better: bool
     factor: float = 1.0
     digits: int = 2
+
+    @property
+    def perfect(self) -> float:
+        """Best possible score."""
+        return float(self.higher_is_better)
+
+    def difference_unit(self, distance: str) -> str:
+        """Unit of a shown difference; ``distance`` is that of HD95."""
+        return "points" if self.factor == 100 else distance
+
+    def unit(self, distance: str) -> str:
+        """Unit of a shown score."""
+        return "%" if self.factor == 100 else distance
 
 
 METRICS = (Metric("dice", "Dice", True, 100.0), Metric("hd95", "HD95", False), Metric("nsd", "NSD", True, 100.0))
@@ -84,24 +98,12 @@ class Task:
     tolerance: float
 
 
-def read_segmentation(reader: Any, file: Path) -> tuple[NDArray[np.integer], list[float]]:
-    """Label map (D, H, W) in the smallest type that holds it, and its spacing, through nnU-Net's reader.
+def _score_task(task: Task) -> list[Any]:
+    """Scores by label of every model, or a message where a file is at fault.
 
     Raises:
-        ValueError: if the file cannot be read.
+        MemoryError: if the case does not fit into memory.
     """
-    try:
-        data, properties = reader.read_seg(str(file))
-        largest = data.max(initial=0)
-        kind = np.uint8 if largest < 2**8 else np.uint16 if largest < 2**16 else np.int32
-        return data[0].astype(kind), [float(s) for s in properties["spacing"]]
-    except Exception as error:  # readers raise whatever their libraries do
-        lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-        raise ValueError(f"{file} cannot be read: {lines[-1].strip()}") from error  # SimpleITK's reason comes last
-
-
-def _score_task(task: Task) -> list[Any]:
-    """Scores by label of every model, or a message where a file is at fault."""
     from nnunet_reca.report.metrics import score_case
 
     try:
@@ -111,20 +113,31 @@ def _score_task(task: Task) -> list[Any]:
     found: list[Any] = []
     for file in task.predictions:
         try:
-            prediction, _ = read_segmentation(task.reader, file)
+            prediction, own = read_segmentation(task.reader, file)
+            spacing = common_spacing(spacing, own, reference.ndim)
             found.append(
                 score_case(reference, prediction, spacing, task.regions, tolerance=task.tolerance, ignore=task.ignore)
             )
-        except ValueError as error:
-            text = str(error)
-            found.append(text if str(file) in text else f"{file}: {text}")
+        except MemoryError:
+            raise
+        except Exception as error:  # whatever a reader or torch raises, the file must be named
+            found.append(_fault(file, error))
     return found
+
+
+def _fault(file: Path, error: BaseException) -> str:
+    """A message that names the file, and the exception unless it is one with words of ours."""
+    text = (str(error).splitlines() or [""])[0]
+    if not isinstance(error, ValueError):
+        text = f"{type(error).__name__}: {text}"
+    return text if str(file) in text else f"{file}: {text}"
 
 
 def measure(
     models: Sequence[Model],
     common: Common,
     references: Mapping[str, Path],
+    reader: Any,
     *,
     tolerance: float,
     processes: int,
@@ -134,13 +147,14 @@ def measure(
 
     Args:
         references: segmentation file by case.
+        reader: nnU-Net's.
         tolerance: of NSD, in mm or px.
         processes: that work in parallel, one case each.
 
     Raises:
         ComparisonError: naming every file that cannot be read, and every Dice that is not summary.json's.
+        ValueError: if memory is short.
     """
-    reader = reader_of(models[0])
     tasks = _tasks(models, common, references, reader, tolerance)
     shape = (len(models), len(tasks), len(common.regions))
     values = {metric.key: np.full(shape, np.nan) for metric in METRICS}
@@ -160,9 +174,8 @@ def measure(
                 one_empty[place] = scores[label].one_empty
     if problems:
         raise ComparisonError(sorted(problems), "files do not fit")
-    unit = "px" if type(reader).__name__ == "NaturalImage2DIO" else "mm"
     names, labels = tuple(m.name for m in models), tuple(common.regions)
-    return Scores(names, common.keys, labels, values, one_empty, unit, tolerance)
+    return Scores(names, common.keys, labels, values, one_empty, distance_unit(reader), tolerance)
 
 
 def _tasks(
@@ -187,33 +200,51 @@ def _doubts(validation: Validation, scores: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def reader_of(model: Model) -> Any:
-    """nnU-Net's reader of the model's data."""
-    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
-
-    return PlansManager(model.read("plans.json")).image_reader_writer_class()
-
-
 def _run(tasks: Sequence[Task], processes: int, progress: bool) -> Iterator[tuple[int, list[Any]]]:
-    """Position and scores of every task, in the order in which they end."""
+    """Position and scores of every task, in the order in which they end.
+
+    Raises:
+        ValueError: if memory is short.
+    """
     from tqdm import tqdm
 
     with tqdm(total=len(tasks), desc="measuring cases", unit="case", disable=not progress) as bar:
-        if processes == 1:
-            for position, task in enumerate(tasks):
-                yield position, _score_task(task)
+        try:
+            for found in _alone(tasks) if processes == 1 else _together(tasks, processes):
+                yield found
                 bar.update()
-            return
-        with ProcessPoolExecutor(processes, mp_context=_context(), initializer=_single_thread) as pool:
-            futures: dict[Future[list[Any]], int] = {pool.submit(_score_task, t): n for n, t in enumerate(tasks)}
-            for future in as_completed(futures):
-                try:
-                    yield futures[future], future.result()
-                except BrokenProcessPool as error:
-                    raise ValueError(
-                        "a process that measures cases was killed, most likely for lack of memory; say -np 1"
-                    ) from error
-                bar.update()
+        except MemoryError as error:
+            more = "" if processes == 1 else "; say -np 1"
+            raise ValueError(f"a case does not fit into memory with {processes} at a time{more}") from error
+        except BrokenProcessPool as error:
+            raise ValueError(
+                "a process that measures cases was killed, most likely for lack of memory; say -np 1"
+            ) from error
+
+
+def _alone(tasks: Sequence[Task]) -> Iterator[tuple[int, list[Any]]]:
+    """The tasks in this process."""
+    for position, task in enumerate(tasks):
+        yield position, _score_task(task)
+
+
+def _together(tasks: Sequence[Task], processes: int) -> Iterator[tuple[int, list[Any]]]:
+    """The tasks in several processes.
+
+    Raises:
+        MemoryError, BrokenProcessPool: if memory is short; what has not begun is dropped.
+    """
+    with ProcessPoolExecutor(processes, mp_context=_context(), initializer=_single_thread) as pool:
+        futures: dict[Future[list[Any]], int] = {pool.submit(_score_task, t): n for n, t in enumerate(tasks)}
+        for future in as_completed(futures):
+            position = futures[future]
+            try:
+                yield position, future.result()
+            except (MemoryError, BrokenProcessPool):
+                pool.shutdown(cancel_futures=True)
+                raise
+            except Exception as error:  # a reader that cannot be sent to another process
+                yield position, [_fault(tasks[position].reference, error)]
 
 
 def _context() -> Any:

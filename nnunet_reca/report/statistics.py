@@ -4,6 +4,9 @@ A difference is the other model's score minus the reference model's on the same 
 bootstrap's, 10 000 resamples of the cases with a fixed seed. Cases whose difference is 0 are ties and left out of the
 test, as Wilcoxon did; with up to 13 others its p value is exact. A case that several folds validate counts once, with
 the mean of its scores.
+
+Where only one of both models has no score, it rightly predicts nothing where the other predicts something: in the
+pairing, and only there, it has the perfect score. Where neither has a score, the case is left out.
 """
 
 import warnings
@@ -36,13 +39,15 @@ class Paired:
 
     Attributes:
         metric, label, reference, other: what is compared.
-        cases: with a score of both.
+        cases: with a score of either.
+        rightly_empty: cases among them in which one model rightly predicts nothing, and counts as perfect.
         difference: mean of other - reference, in the metric's unit; NaN without cases.
-        interval: 95 % of the bootstrap's; NaN with fewer than two cases.
+        interval: 95 % of the bootstrap's; NaN with fewer than ``FEWEST`` cases.
         p: of the test, uncorrected; 1 where all cases are ties, NaN without cases.
         p_holm: corrected over all tests of the metric.
         p_least: smallest corrected p that any of these tests could have, with so many cases and tests.
         wins, ties, losses: cases in which the other model is better, equal, worse.
+        ranks: sum of the ranks of differences above 0 less those below, by the sum of all: from -1 to 1.
     """
 
     metric: Metric
@@ -56,6 +61,8 @@ class Paired:
     wins: int
     ties: int
     losses: int
+    rightly_empty: int = 0
+    ranks: float = 0.0
     p_holm: float = float("nan")
     p_least: float = 0.0
 
@@ -83,9 +90,29 @@ def compare(scores: Scores, *, all_pairs: bool = False) -> list[Paired]:
             for label, column in columns.items():
                 family.append(compare_pair(metric, label, scores.models[a], scores.models[b], column[a], column[b]))
         corrected = holm([one.p for one in family])
-        least = min(1.0, len(family) * 2.0 ** (1 - max(one.wins + one.losses for one in family)))
+        least = least_p(with_cases(family))
         found += [replace(one, p_holm=p, p_least=least) for one, p in zip(family, corrected, strict=True)]
     return found
+
+
+def with_cases(paired: Sequence[Paired]) -> list[Paired]:
+    """Those comparisons that have a case to test."""
+    return [one for one in paired if not np.isnan(one.p)]
+
+
+def least_p(paired: Sequence[Paired]) -> float:
+    """Smallest p after the correction that tests with so many differing cases can reach."""
+    differing = max((one.wins + one.losses for one in paired), default=0)
+    return min(1.0, len(paired) * 2.0 ** (1 - differing)) if paired else 1.0
+
+
+def rightly_empty_is_perfect(metric: Metric, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Scores (models, ...) with the best possible one for models that have none where others have one.
+
+    Reference and prediction of such a model are both empty, and the others' predictions are not.
+    """
+    missing = np.isnan(values)
+    return np.where(missing & ~missing.all(axis=0), metric.perfect, values)
 
 
 def by_case(scores: Scores, values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -100,7 +127,9 @@ def by_case(scores: Scores, values: NDArray[np.float64]) -> NDArray[np.float64]:
 def compare_pair(
     metric: Metric, label: str, reference: str, other: str, first: NDArray[np.float64], second: NDArray[np.float64]
 ) -> Paired:
-    """Compare two models' scores (cases); cases with a NaN are left out."""
+    """Compare two models' scores (cases); see the module for NaN."""
+    rightly_empty = int((np.isnan(first) != np.isnan(second)).sum())
+    first, second = rightly_empty_is_perfect(metric, np.stack([first, second]))
     differences = second - first
     differences = differences[~np.isnan(differences)]
     differences[np.abs(differences) <= TIE] = 0.0
@@ -117,12 +146,17 @@ def compare_pair(
         wins=int((better > 0).sum()),
         ties=int((better == 0).sum()),
         losses=int((better < 0).sum()),
+        rightly_empty=rightly_empty,
+        ranks=rank_difference(differences),
     )
 
 
 def bootstrap(differences: NDArray[np.float64]) -> tuple[float, float]:
-    """95 % percentile interval of the mean over resampled cases; NaN with fewer than two."""
-    if len(differences) < 2:
+    """95 % percentile interval of the mean over resampled cases; NaN with fewer than ``FEWEST``.
+
+    With so few the interval is too narrow, with two or three it is that of the smallest and the largest difference.
+    """
+    if len(differences) < FEWEST:
         return float("nan"), float("nan")
     generator = np.random.default_rng(SEED)
     cases = len(differences)
@@ -142,6 +176,13 @@ def signed_rank(differences: NDArray[np.float64]) -> float:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # on ties among ranks, for which the normal approximation is corrected
         return min(1.0, float(stats.wilcoxon(kept, method=method).pvalue))
+
+
+def rank_difference(differences: NDArray[np.float64]) -> float:
+    """Rank-biserial correlation, the direction in which Wilcoxon's test sees the differences; 0 where all are 0."""
+    kept = differences[differences != 0]
+    ranks = stats.rankdata(np.abs(kept))
+    return float((ranks * np.sign(kept)).sum() / ranks.sum()) if len(kept) else 0.0
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

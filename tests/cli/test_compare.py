@@ -1,6 +1,8 @@
 import contextlib
 import csv
 import hashlib
+import importlib
+import importlib.metadata
 import io
 import json
 import re
@@ -120,7 +122,7 @@ def test_the_default_folder_is_in_the_results_and_found_again(folders, capsys):
     results = two_models(folders, folds=1, cases=2)
     arguments = (*TWO[:-4], "0", "-np", "1", "--overlays", "0")
     assert run(capsys, *arguments)[0] == 0
-    assert (results.results / "reca_comparison_A_vs_B" / "report.html").is_file()
+    assert (results.results / "reca_comparison_A_vs_B_fold_0" / "report.html").is_file()
     assert "say --overwrite" in refused(capsys, *arguments)
     assert run(capsys, *arguments, "--overwrite")[0] == 0
 
@@ -246,7 +248,9 @@ def test_the_intersection_says_what_it_left_out(folders, capsys):
         (("-d", "999", "-tr", "A"), "at least two models"),
         (("-d", "999", "-tr", "A", "B", "-f", "x"), "expected folds as whole numbers or all"),
         (("-d", "999", "-tr", "A", "B", "--tolerance", "0"), "--tolerance greater than 0"),
+        (("-d", "999", "-tr", "A", "B", "--tolerance", "inf"), "--tolerance greater than 0 and finite, got inf"),
         (("-d", "999", "-tr", "A", "B", "-np", "0"), "-np of at least 1"),
+        (("-d", "999", "-tr", "A", "B", "-f", "0", "all"), "all by itself"),
     ],
 )
 def test_wrong_requests_are_one_message(folders, capsys, arguments, message):
@@ -257,3 +261,61 @@ def test_wrong_requests_are_one_message(folders, capsys, arguments, message):
 def test_missing_libraries_name_the_extra(folders, capsys, monkeypatch):
     monkeypatch.setattr(report, "_imports", lambda name: name != "monai")
     assert "monai cannot be imported; run pip install 'nnunet-reca[report]'" in refused(capsys, *TWO)
+
+
+def test_fold_all_is_compared_with_a_warning(folders, capsys):
+    results = Results(folders)
+    arrays = {f"c{n}": blobs(n) for n in range(2)}
+    for case, array in arrays.items():
+        results.reference(case, array)
+    for by, name in enumerate("AB"):
+        results.model(f"nnUNetTrainer{name}", {"all": {case: shifted(array, by) for case, array in arrays.items()}})
+    status, _, error = run(capsys, *TWO[:5], "-f", "all", "-np", 1, "-o", folders / "report")
+    assert status == 0, error
+    assert {m["fold"] for m in results_of(folders / "report")["means"]} == {"all", "pooled"}
+    assert "<p class='warning'>Fold all is validated on its own training cases" in page_of(folders / "report")
+
+
+def page_of(folder: Path):
+    return (folder / "report.html").read_text()
+
+
+def test_what_can_fail_early_fails_before_cases_are_measured(folders, capsys, monkeypatch):
+    results = two_models(folders, folds=1, cases=2)
+    monkeypatch.setattr("nnunet_reca.report.scores.measure", lambda *_, **__: pytest.fail("measured"))
+    assert "cannot be written" in refused(capsys, *TWO[:-4], 0, "-o", results.raw / "dataset.json" / "report")
+    for model in results.results.iterdir():
+        plans = json.loads((model / "plans.json").read_text())
+        (model / "plans.json").write_text(json.dumps(plans | {"image_reader_writer": "OursIO"}))
+    assert "expected the reader 'OursIO'" in refused(capsys, *TWO[:-4], 0, "-o", folders / "report")
+
+
+def test_a_package_of_another_distribution_and_an_unreadable_log_are_no_errors(folders, capsys, monkeypatch):
+    results = two_models(folders, folds=1, cases=2)
+    log = next(results.results.glob("*TrainerA*/fold_0/training_log*"))
+    log.unlink()
+    log.mkdir()  # no file that can be read
+
+    def missing(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", missing)
+    status, _, error = run(capsys, *TWO[:-4], 0, "-np", 1, "--overlays", 0, "-o", folders / "report")
+    assert status == 0, error
+    assert results_of(folders / "report")["versions"]["monai"] == importlib.import_module("monai").__version__
+    assert f"{log} cannot be read" in page_of(folders / "report")
+
+
+def test_a_false_positive_is_drawn_and_a_loss(folders, capsys):
+    results = Results(folders)
+    empty, wrong = np.zeros_like(blobs(0)), blobs(0)
+    results.reference("nothing", empty)
+    results.model("nnUNetTrainerC", {"0": {"nothing": empty}})
+    results.model("nnUNetTrainerD", {"0": {"nothing": wrong}})
+    words = ("-d", 999, "-tr", "nnUNetTrainerC", "nnUNetTrainerD", "-f", 0, "-np", 1, "-o", folders / "report")
+    status, _, error = run(capsys, *words)
+    assert status == 0, error
+    differences = results_of(folders / "report")["differences"]
+    (dice,) = [d for d in differences if (d["metric"], d["label"]) == ("dice", "mean")]
+    assert (dice["losses"], dice["difference"], dice["rightly_empty"]) == (1, -1, 1)
+    assert (folders / "report" / "figures" / "overlay_1.png").is_file()

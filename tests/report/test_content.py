@@ -2,10 +2,13 @@ import numpy as np
 import pytest
 from results_factory import make_scores
 
-from nnunet_reca.report.content import difference_tables, fold_tables, label_means, score_table
-from nnunet_reca.report.naming import number, p_value, short_names
+from nnunet_reca.report.content import cost_table, difference_tables, fold_tables, label_means, score_table
+from nnunet_reca.report.cost import Cost
+from nnunet_reca.report.figures import style_of
+from nnunet_reca.report.naming import FOLDS, number, p_value, report_name, short_names
+from nnunet_reca.report.records import mean_records
 from nnunet_reca.report.statistics import compare
-from nnunet_reca.report.wording import sentence, verdict
+from nnunet_reca.report.wording import limits, methods, sentence, verdict
 
 NAMES = {name: f"model {name}" for name in "ABCDE"}
 KEYS = [("0", "a"), ("0", "b"), ("1", "c")]
@@ -55,7 +58,8 @@ def test_empty_predictions_are_counted_below_the_scores():
 def test_difference_table_says_how_many_tests_cannot_reach_significance():
     scores = make_scores([[[0.1]] * 5, [[0.2]] * 5])
     table = difference_tables(compare(scores), scores, NAMES)[0]
-    assert table.rows[0][:4] == ("x", "model B", "+10.00", "+10.00 to +10.00") and table.rows[0][6] == "5 / 0 / 0"
+    assert table.rows[0][:4] == ("x", "model B", "+10.00", "–") and table.rows[0][6] == "5 / 0 / 0"
+    assert "Fewer than 6 cases have no interval" in " ".join(table.notes)
     assert "1 of the tests rest on fewer than 6 cases" in " ".join(table.notes)
 
 
@@ -98,3 +102,82 @@ def test_numbers_have_true_minus_signs_and_no_negative_zero():
 )
 def test_short_names_keep_what_differs(names, short):
     assert list(short_names(names).values()) == short
+
+
+def test_rightly_empty_predictions_are_counted_below_the_differences():
+    base = np.linspace(0.1, 0.6, 6)
+    scores = make_scores([np.append(base, [np.nan] * 2)[:, None], np.append(base, [0.0, np.nan])[:, None]])
+    paired = compare(scores)
+    dice, hd95, _ = (" ".join(table.notes) for table in difference_tables(paired, scores, NAMES))
+    assert "1 times only one of both models rightly predicts nothing: in this table its Dice counts as 100" in dice
+    assert "its HD95 counts as 0" in hd95
+    assert "counts as perfect" in " ".join(methods(scores))
+
+
+def test_notes_count_only_tests_that_have_cases():
+    base = np.linspace(0.1, 0.5, 5)
+    values = np.stack([base, np.full(5, np.nan)], axis=1)  # the second label is nowhere
+    scores = make_scores([values, values + 0.1])
+    notes = " ".join(difference_tables(compare(scores), scores, NAMES)[0].notes)
+    assert "over the 2 tests of this table" in notes and "2 of the tests rest on fewer than 6" in notes
+
+
+def test_both_means_are_named():
+    scores = make_scores(np.random.default_rng(0).random((2, 8, 2)))
+    paired = compare(scores)
+    assert "mean of the labels' means" in score_table(scores, NAMES).title
+    assert "each case's mean over its labels" in " ".join(difference_tables(paired, scores, NAMES)[0].notes)
+    assert sentence(paired[0], "mm", NAMES).startswith("Dice, mean over each case's labels: on these 8 cases")
+
+
+def test_a_mean_against_the_ranks_is_not_called_unlikely_by_chance():
+    first = np.full((40, 1), 0.7)
+    gain = np.full(40, 0.005)
+    gain[0] = -0.6  # 39 cases a little better, one far worse: the mean is lower
+    (dice, *_) = compare(make_scores([first, first + gain[:, None]]))
+    assert dice.difference < 0 and dice.p_holm < 0.001
+    assert verdict(dice) == "Mean and ranks disagree (better in 39 of 40 cases): look at the cases."
+    assert "better in 39, worse in 1, equal in 0" in sentence(dice, "mm", NAMES)
+
+
+def test_ranks_against_an_interval_without_zero_are_not_called_unlikely_by_chance():
+    first = np.full((60, 1), 0.7)
+    gain = np.full(60, 0.005)
+    gain[:6] = -0.6  # the whole interval is below 0, and the ranks are above
+    (dice, *_) = compare(make_scores([first, first + gain[:, None]]))
+    assert dice.interval[1] < 0 and dice.p_holm < 0.05 and dice.ranks > 0
+    assert "disagree (better in 54 of 60 cases)" in verdict(dice)
+
+
+def test_a_case_of_two_folds_counts_once_wherever_cases_are_pooled():
+    scores = make_scores([[[0.2], [0.4], [0.9]], [[0.5]] * 3], [("0", "a"), ("1", "a"), ("1", "b")])
+    pooled = f"{100 * (0.3 + 0.9) / 2:.2f}"
+    assert score_table(scores, NAMES).rows[0][1] == pooled
+    assert fold_tables(scores, NAMES)[0].rows[0][-2].startswith(pooled)
+    (mean,) = (r for r in mean_records(scores) if (r["model"], r["label"], r["fold"]) == ("A", "mean", "pooled"))
+    assert mean["dice"] == pytest.approx(0.6) and mean["cases"] == 2
+    costs = [Cost(name, (), None, None, None, None, None, None, ()) for name in "AB"]
+    assert cost_table(costs, scores, NAMES).rows[0][1] == pooled
+
+
+def test_shared_trainings_are_spoken_of_only_with_several_folds():
+    one, two = (make_scores([[[0.5]] * 2] * 2, [("0", "a"), (fold, "b")]) for fold in "01")
+    assert not any("share most of their cases" in text for text in limits([], one))
+    assert any("share most of their cases" in text for text in limits([], two))
+
+
+def test_models_of_one_colour_have_different_markers():
+    assert len({style_of(n)[:2] for n in range(21)}) == 21 and style_of(0)[0] == style_of(7)[0]
+
+
+@pytest.mark.parametrize(
+    ("models", "folds", "name"),
+    [
+        (("A__nnUNetPlans__3d_fullres", "B__nnUNetPlans__3d_fullres"), FOLDS, "A_vs_B"),
+        (("A__nnUNetPlans__2d", "B__nnUNetPlans__2d"), "0", "A_vs_B_2d_fold_0"),
+        (("A__P__2d", "A__P__3d_fullres"), "10", "A-2d_vs_A-3d_fullres_P_folds_1_0"),
+    ],
+)
+def test_a_reports_default_name_tells_all_but_nnunets_defaults(models, folds, name):
+    names = [(f"nnUNetTrainer{t}", p, c) for t, p, c in (model.split("__") for model in models)]
+    assert report_name(names, tuple(folds)) == f"reca_comparison_{name}"
