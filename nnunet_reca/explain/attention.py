@@ -121,7 +121,7 @@ def window_attention(block: SwinBlock, x: Tensor, q_hat: Tensor | None, token: I
     framed = shift_map(pad_to_multiple(block.norm1(x), window), shift)
     padded = framed.shape[1:-1]
     mask = shifted_window_mask(padded, window, shift, device=x.device)
-    if q_hat is not None and attends_in_pieces(x):  # the carry is a map
+    if q_hat is not None and attends_in_pieces(x, window):  # the carry is a map
         (q_hat,) = split_heads(partition_windows(q_hat, window), attn.num_heads)
     at = [(t - d) % p for t, d, p in zip(token, shift, padded, strict=True)]
     cell = [i // w for i, w in zip(at, window, strict=True)]

@@ -1,6 +1,7 @@
 """The recorded attention is the one that the layers compute, and recording leaves no trace."""
 
 import itertools
+import math
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from nnunet_reca.explain.attention import Attention, View, look, recorded, windo
 from nnunet_reca.explain.attention import _attention as attention_of
 from nnunet_reca.explain.chains import Chain, carry_chains, cut
 from nnunet_reca.explain.pictures import make_column
+from nnunet_reca.ops import cpu_attention
 
 
 def made(case, **more):
@@ -27,17 +29,10 @@ def attention_layers(network):
     return [block for chain in carry_chains(network) for block in chain.module.blocks]
 
 
-def in_windows(monkeypatch):
-    for module in ("blocks.stage", "blocks.swin_block", "explain.attention"):
-        monkeypatch.setattr(f"nnunet_reca.{module}.attends_in_pieces", lambda x: False)
-
-
-@pytest.fixture(params=["in pieces", "in windows"])
+@pytest.fixture(params=[1, math.inf], ids=["in pieces", "in windows"])
 def path(request, monkeypatch):
     """Both ways of the network: attention in pieces of the CPU, and in whole windows as on a GPU."""
-    if request.param == "in windows":
-        in_windows(monkeypatch)
-    return request.param
+    monkeypatch.setattr(cpu_attention, "SMALL_WINDOW", request.param)
 
 
 @pytest.mark.parametrize("case", CASES)
