@@ -11,6 +11,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch as Swatch
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
@@ -89,8 +90,8 @@ def draw_attention(file: Path, scene: Scene, columns: Sequence[Column]) -> None:
     height = WIDTH * min(1.8, max(0.55, zoom[3] / zoom[2]))
     heights = [height, height, BAR, height, BAR] if recurrent else [height, BAR]
     shown = [0, 1, 3] if recurrent else [0]
-    size = (max(5, 0.55 + (len(columns) + 1) * (WIDTH + 0.12)), sum(heights) + (2.4 if recurrent else 1.75))
-    figure = Figure(figsize=size, dpi=DPI, layout="constrained")
+    size = (max(5, 0.55 + (len(columns) + 1) * (WIDTH + 0.12)), sum(heights) + (2.8 if recurrent else 1.9))
+    figure = Figure(figsize=size, dpi=DPI, layout=ConstrainedLayoutEngine(h_pad=0.07))
     axes = figure.subplots(len(heights), len(columns) + 1, height_ratios=heights, squeeze=False)
     for row in set(range(len(heights))) - set(shown):
         axes[row, 0].axis("off")
