@@ -15,8 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from monai.metrics.utils import get_edge_surface_distance
+from monai.metrics.utils import get_mask_edges, get_surface_distance
 from numpy.typing import NDArray
 from scipy.ndimage import find_objects
 
@@ -103,10 +102,10 @@ def _score(masks: list[NDArray[np.bool_]], spacing: Sequence[float], tolerance: 
     dice = 2 * int((reference & prediction).sum()) / sum(sizes)
     if np.array_equal(reference, prediction):
         return CaseScore(dice, 0.0, 1.0)
-    first, second = (torch.from_numpy(mask) for mask in (prediction, reference))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # of MONAI about its own calls
-        _, distances, _ = get_edge_surface_distance(first, second, spacing=[float(s) for s in spacing], symmetric=True)
-    hd95 = max(float(np.percentile(one.numpy(), 95)) for one in distances)
+        edges = get_mask_edges(prediction, reference, crop=False)  # they are cropped, and MONAI copies often
+        distances = [get_surface_distance(*pair, spacing=[float(s) for s in spacing]) for pair in (edges, edges[::-1])]
+    hd95 = max(float(np.percentile(one, 95)) for one in distances)
     within = sum(int((one <= tolerance).sum()) for one in distances)
     return CaseScore(dice, hd95, within / sum(len(one) for one in distances))
