@@ -111,13 +111,13 @@ def _score_task(task: Task) -> list[Any]:
     except ValueError as error:
         return [str(error)]
     found: list[Any] = []
+    options: Any = {"tolerance": task.tolerance, "ignore": task.ignore}
     for file in task.predictions:
         try:
             prediction, own = read_segmentation(task.reader, file)
             spacing = common_spacing(spacing, own, reference.ndim)
-            found.append(
-                score_case(reference, prediction, spacing, task.regions, tolerance=task.tolerance, ignore=task.ignore)
-            )
+            found.append(score_case(reference, prediction, spacing, task.regions, **options))
+            del prediction  # before the next one is read
         except MemoryError:
             raise
         except Exception as error:  # whatever a reader or torch raises, the file must be named
@@ -234,7 +234,7 @@ def _together(tasks: Sequence[Task], processes: int) -> Iterator[tuple[int, list
     Raises:
         MemoryError, BrokenProcessPool: if memory is short; what has not begun is dropped.
     """
-    with ProcessPoolExecutor(processes, mp_context=_context(), initializer=_single_thread) as pool:
+    with ProcessPoolExecutor(processes, mp_context=_context(tasks[0].reader), initializer=_single_thread) as pool:
         futures: dict[Future[list[Any]], int] = {pool.submit(_score_task, t): n for n, t in enumerate(tasks)}
         for future in as_completed(futures):
             position = futures[future]
@@ -247,12 +247,12 @@ def _together(tasks: Sequence[Task], processes: int) -> Iterator[tuple[int, list
                 yield position, [_fault(tasks[position].reference, error)]
 
 
-def _context() -> Any:
-    """Processes that share the memory of the imported libraries, where the system has them."""
+def _context(reader: Any) -> Any:
+    """Processes that share the memory of the imported libraries, the reader's too, where the system has them."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["nnunet_reca.report.metrics"])
+    context.set_forkserver_preload(["nnunet_reca.report.metrics", type(reader).__module__])
     return context
 
 

@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+import torch
+from monai.metrics import compute_hausdorff_distance, compute_surface_dice
 from nnunetv2.evaluation.evaluate_predictions import compute_metrics
 
 from nnunet_reca.report.metrics import score_case
@@ -117,3 +119,14 @@ def test_dice_is_nnunets_with_regions_and_ignore_label(regions):
 def test_shapes_that_differ_are_named():
     with pytest.raises(ValueError, match=r"the reference's shape \(7, 11, 13\).*\(7, 11, 12\)"):
         score(mask(), mask(shape=(7, 11, 12)))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_hd95_and_nsd_are_monais(seed):
+    generator = np.random.default_rng(seed)
+    first, second = (generator.random(SHAPE) > 0.5 + 0.1 * seed for _ in range(2))
+    found = score(first.astype(np.uint8), second.astype(np.uint8), tolerance=0.6)
+    tensors = [torch.from_numpy(mask)[None, None] for mask in (second, first)]
+    options = {"include_background": True, "spacing": list(SPACING)}
+    assert found.hd95 == pytest.approx(float(compute_hausdorff_distance(*tensors, percentile=95, **options)))
+    assert found.nsd == pytest.approx(float(compute_surface_dice(*tensors, class_thresholds=[0.6], **options)))
