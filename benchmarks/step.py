@@ -11,7 +11,7 @@ weights (MONAI's, converted), the same windows (7, also where that pads), and eq
 """
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import measure
@@ -141,25 +141,30 @@ def check_equal(runs: dict[str, Run]) -> float:
 def measure_case(name: str, arguments: Any) -> dict[str, Any]:
     network, size, feature_size, batch = CASES[name]
     compared = [v for v in variants(network) if not arguments.variants or v in arguments.variants]
-    runs = {v: Run(network, v, size, feature_size, batch) for v in compared}
-    row: dict[str, Any] = {"case": name}
-    if {"sa", "monai"} <= runs.keys():
-        row["difference"] = check_equal(runs)
     kinds = {  # checkpointing is for training, and MONAI's flash attention for inference only
-        "inference": {v: r.inference for v, r in runs.items() if v != "reca_checkpoint"},
-        "step": {v: r.step for v, r in runs.items() if v != "monai_flash"},
+        "inference": [v for v in compared if v != "reca_checkpoint"],
+        "step": [v for v in compared if v != "monai_flash"],
     }
-    chosen = {kind: list(works) for kind, works in kinds.items()}
-    for kind, works in kinds.items():
-        row[f"{kind}_s"] = {} if arguments.no_time else measure.alternate(works, arguments)
-    runs.clear()
-    kinds.clear()
-    for kind, names in chosen.items():
+    row = {"case": name, **compare_runs(name, compared, kinds, arguments)}
+    for kind, names in kinds.items():
         row[f"{kind}_mib"] = {
             v: measure.peak_memory(memory_work, OPTIONS, kind, network, v, size, feature_size, batch, options=arguments)
             for v in names
             if not arguments.no_memory
         }
+    return row
+
+
+def compare_runs(
+    name: str, compared: Sequence[str], kinds: Mapping[str, Sequence[str]], arguments: Any
+) -> dict[str, Any]:
+    """Difference to MONAI's outputs, and seconds; the networks are gone when memory is measured."""
+    network, size, feature_size, batch = CASES[name]
+    runs = {v: Run(network, v, size, feature_size, batch) for v in compared}
+    row: dict[str, Any] = {"difference": check_equal(runs)} if {"sa", "monai"} <= runs.keys() else {}
+    for kind, names in kinds.items():
+        works = {v: getattr(runs[v], kind) for v in names}
+        row[f"{kind}_s"] = {} if arguments.no_time else measure.alternate(works, arguments)
     return row
 
 

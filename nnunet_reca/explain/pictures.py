@@ -43,14 +43,13 @@ def make_scene(title: str, plane: Plane, channel: int, model: TrainedModel, case
 
     patch = to_image(np.ones(findings.views[0].alone.visible.shape, np.float32), case.grid, findings.patch)
     channels = [cut(volume) for volume in (case.image[:3] if case.colour else case.image[channel : channel + 1])]
+    grey = _grey(np.mean(channels, axis=0), case, channel)
     return Scene(
         title,
         plane,
         findings.facts["unit"],
-        _grey(np.mean(channels, axis=0), case, channel),
-        np.stack(channels, -1) / max(1.0, float(case.image.max()))
-        if case.colour
-        else _grey(channels[0], case, channel),
+        grey,
+        np.stack(channels, -1) / max(1.0, float(case.image.max())) if case.colour else grey,
         plane.point(voxel, full.shape),
         cut(patch) > 0,
         object_numbers(cut(full), model),

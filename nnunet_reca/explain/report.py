@@ -1,6 +1,5 @@
 """The findings as JSON, CSV and Markdown."""
 
-import csv
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -10,6 +9,7 @@ from typing import Any
 from nnunet_reca.explain.attention import View
 from nnunet_reca.explain.output import KIND, RECORD
 from nnunet_reca.explain.overlap import Cut
+from nnunet_reca.report.output import write_csv
 
 CUT_COLUMNS = (
     "cut",
@@ -65,10 +65,7 @@ def write_tables(folder: Path, facts: Mapping[str, Any], views: Sequence[dict[st
     """Write explain.md, cuts.csv where there are cuts, and explain.json, which names all files of the folder."""
     (folder / "explain.md").write_text(_markdown(facts, views, cuts), encoding="utf-8")
     if cuts:
-        with (folder / "cuts.csv").open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, CUT_COLUMNS)
-            writer.writeheader()
-            writer.writerows(cut_rows(cuts))
+        write_csv(folder / "cuts.csv", cut_rows(cuts))
     files = sorted({RECORD, *(file.name for file in folder.iterdir())})
     content = {"kind": KIND, **facts, "attention": views, "cuts": cut_rows(cuts), "files": files}
     (folder / RECORD).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

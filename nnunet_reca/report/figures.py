@@ -15,15 +15,10 @@ from numpy.typing import NDArray
 from nnunet_reca.report.content import heading
 from nnunet_reca.report.logs import TrainingLog
 from nnunet_reca.report.naming import wrapped
+from nnunet_reca.report.palette import COLOURS, LINES, MARKERS
 from nnunet_reca.report.scores import METRICS, Metric, Scores
 from nnunet_reca.report.statistics import MEAN, TIE, by_case, nan_mean, pairs, rightly_empty_is_perfect
 
-#: Okabe and Ito's colours, told apart by colour-blind readers.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-#: The same for labels on a grey image, those first that stand out from it.
-ON_GREY = ("#56B4E9", "#E69F00", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-LINES = ("-", "--", "-.", ":")
 BETTER, WORSE, EQUAL = COLOURS[0], COLOURS[1], "#808080"
 #: labels in one row of a figure
 PER_ROW = 8

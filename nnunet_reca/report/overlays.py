@@ -14,10 +14,11 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from nnunet_reca.report.figures import DPI, LINES, ON_GREY, STYLE, Drawing, fitting_columns, style_of
+from nnunet_reca.report.figures import DPI, STYLE, Drawing, fitting_columns, style_of
 from nnunet_reca.report.gather import Gathered
 from nnunet_reca.report.models import Key, Region, values_of
 from nnunet_reca.report.naming import UNKNOWN, number, wrapped
+from nnunet_reca.report.palette import LINES, ON_GREY
 from nnunet_reca.report.readers import common_spacing, is_natural_image, read_segmentation
 from nnunet_reca.report.scores import METRICS, Scores
 from nnunet_reca.report.statistics import nan_mean, rightly_empty_is_perfect
