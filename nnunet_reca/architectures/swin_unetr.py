@@ -24,17 +24,18 @@ from nnunet_reca.blocks import (
     Checkpointing,
     PatchEmbed,
     PatchMerging,
+    ResidualBlock,
     SwinStage,
     channels_first,
     drop_path_rates,
     initialize_weights,
-    residual_block,
     segmentation_head,
     set_checkpointing,
     transposed_conv,
 )
 from nnunet_reca.blocks.checks import check_deep_supervision, check_sides, check_strides, per_axis
 from nnunet_reca.blocks.stage import CarryAlignment
+from nnunet_reca.ops import runs_in_slabs, upsample_slices
 from nnunet_reca.ops.relative_position import IndexScheme
 
 
@@ -106,10 +107,18 @@ class UpBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.upsample = transposed_conv(input_channels, output_channels, stride)
-        self.refine = residual_block(2 * output_channels, output_channels, kernel_size)
+        self.refine = ResidualBlock(2 * output_channels, output_channels, kernel_size)
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
-        return self.refine(torch.cat([self.upsample(x), skip], dim=1))
+        if not runs_in_slabs(x):
+            return self.refine(torch.cat([self.upsample(x), skip], dim=1))
+
+        def write(item: int, out: Tensor, start: int) -> None:
+            upsampled, beside = out.chunk(2, dim=1)
+            upsample_slices(x[item : item + 1], self.upsample.weight, upsampled, start)
+            beside.copy_(skip[item : item + 1, :, start : start + out.shape[2]])
+
+        return self.refine.in_slabs(write, skip)
 
 
 class UNETRDecoder(Checkpointing):
@@ -135,9 +144,9 @@ class UNETRDecoder(Checkpointing):
         self.deep_supervision = deep_supervision
         n = len(strides)
         width = [feature_size] + [feature_size * 2**i for i in range(n)]
-        self.stem = residual_block(input_channels, feature_size, kernel_sizes[0])
-        self.skips = nn.ModuleList(residual_block(width[i], width[i], kernel_sizes[i]) for i in range(1, n - 1))
-        self.bottleneck = residual_block(width[n], width[n], kernel_sizes[n])
+        self.stem = ResidualBlock(input_channels, feature_size, kernel_sizes[0])
+        self.skips = nn.ModuleList(ResidualBlock(width[i], width[i], kernel_sizes[i]) for i in range(1, n - 1))
+        self.bottleneck = ResidualBlock(width[n], width[n], kernel_sizes[n])
         self.ups = nn.ModuleList(UpBlock(width[i + 1], width[i], strides[i], kernel_sizes[i]) for i in range(n))
         levels = n if auxiliary_heads else 1
         self.seg_layers = nn.ModuleList(

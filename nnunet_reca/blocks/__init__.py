@@ -2,7 +2,7 @@
 
 from nnunet_reca.blocks.attention import WindowAttention, WindowCrossAttention
 from nnunet_reca.blocks.checkpoint import Checkpointing, set_checkpointing
-from nnunet_reca.blocks.conv import conv_norm_relu, residual_block, segmentation_head, transposed_conv
+from nnunet_reca.blocks.conv import conv_norm_relu, segmentation_head, transposed_conv
 from nnunet_reca.blocks.conv_patch import ConvExpanding, ConvMerging, ConvPatchEmbed
 from nnunet_reca.blocks.cross_block import SwinCrossBlock
 from nnunet_reca.blocks.drop_path import drop_path_rates
@@ -10,6 +10,7 @@ from nnunet_reca.blocks.dual_attention import DualAttentionHead
 from nnunet_reca.blocks.init import initialize_weights
 from nnunet_reca.blocks.patch import PatchEmbed, PatchMerging, channels_first, channels_last
 from nnunet_reca.blocks.patch_expand import PatchExpand
+from nnunet_reca.blocks.residual import ResidualBlock
 from nnunet_reca.blocks.resnet import HybridResNet
 from nnunet_reca.blocks.stage import SwinStage
 from nnunet_reca.blocks.swin_block import SwinBlock
@@ -25,6 +26,7 @@ __all__ = [
     "PatchEmbed",
     "PatchExpand",
     "PatchMerging",
+    "ResidualBlock",
     "SwinBlock",
     "SwinCrossBlock",
     "SwinStage",
@@ -36,7 +38,6 @@ __all__ = [
     "conv_norm_relu",
     "drop_path_rates",
     "initialize_weights",
-    "residual_block",
     "segmentation_head",
     "set_checkpointing",
     "transposed_conv",

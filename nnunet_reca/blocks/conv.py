@@ -6,7 +6,6 @@ from dynamic_network_architectures.building_blocks.helper import (
     convert_dim_to_conv_op,
     get_matching_convtransp,
 )
-from dynamic_network_architectures.building_blocks.residual import BasicBlockD
 from torch import Tensor, nn
 
 from nnunet_reca.ops import instance_norm
@@ -26,27 +25,6 @@ class InstanceNorm(nn.Module):
         return instance_norm(x, self.eps, inplace=True)
 
 
-def residual_block(input_channels: int, output_channels: int, kernel_size: Sequence[int]) -> nn.Module:
-    """Two convolutions with instance norm and LeakyReLU around a skip, (B, C_in, *S) -> (B, C_out, *S).
-
-    The same block as MONAI's ``UnetResBlock``: no convolution biases, norm without learned scale, slope 0.01, a
-    normalised 1x1 convolution on the skip where the channels change.
-    """
-    conv = convert_dim_to_conv_op(len(kernel_size))
-    return BasicBlockD(
-        conv,
-        input_channels,
-        output_channels,
-        list(kernel_size),
-        1,
-        conv_bias=False,
-        norm_op=InstanceNorm,
-        norm_op_kwargs={"eps": 1e-5},
-        nonlin=nn.LeakyReLU,
-        nonlin_kwargs={"negative_slope": 0.01, "inplace": True},
-    )
-
-
 def conv_norm_relu(input_channels: int, output_channels: int, *, eps: float = 1e-5, momentum: float = 0.1) -> nn.Module:
     """3x3 convolution without bias, batch norm and ReLU, in 2D, (B, C_in, H, W) -> (B, C_out, H, W)."""
     return nn.Sequential(
@@ -58,7 +36,7 @@ def conv_norm_relu(input_channels: int, output_channels: int, *, eps: float = 1e
 
 def transposed_conv(
     input_channels: int, output_channels: int, stride: Sequence[int], *, bias: bool = False
-) -> nn.Module:
+) -> nn.ConvTranspose2d | nn.ConvTranspose3d:
     """Learned upsampling by ``stride``, (B, C_in, *S) -> (B, C_out, *(S * stride))."""
     conv = get_matching_convtransp(dimension=len(stride))
     return conv(input_channels, output_channels, kernel_size=tuple(stride), stride=tuple(stride), bias=bias)

@@ -10,6 +10,7 @@ from nnunet_reca.ops import (
     attends_in_pieces,
     crop_map,
     fit_windows,
+    infers_on_cpu,
     merge_windows,
     pad_to_multiple,
     partition_windows,
@@ -18,6 +19,9 @@ from nnunet_reca.ops import (
 )
 from nnunet_reca.ops.relative_position import IndexScheme
 from nnunet_reca.ops.windows import Size
+
+#: Tokens that go through the MLP at a time in inference on the CPU, where large new maps are slow.
+TOKENS = 8192
 
 
 class SwinBlock(nn.Module):
@@ -64,6 +68,10 @@ class SwinBlock(nn.Module):
         """
         attended, q_hat = self._attend(self.norm1(x), q_hat)
         x = x + self.drop_path(attended)
+        if infers_on_cpu(x) and not self.training:
+            for part in x.split(max(1, TOKENS // x[:, 0, ..., 0].numel()), dim=1):
+                part += self.mlp(self.norm2(part))
+            return x, q_hat
         return x + self.drop_path(self.mlp(self.norm2(x))), q_hat
 
     def fitted(self, spatial: Sequence[int]) -> tuple[Size, Size]:

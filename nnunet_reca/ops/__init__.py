@@ -13,6 +13,17 @@ from nnunet_reca.ops.recurrent_attention import (
     window_recurrent_attention,
 )
 from nnunet_reca.ops.relative_position import bias_table_rows, relative_position_index
+from nnunet_reca.ops.slabs import (
+    Moments,
+    SlabConvolution,
+    convolution,
+    empty_map,
+    infers_on_cpu,
+    iterate_slabs,
+    runs_in_slabs,
+    slab_depth,
+    upsample_slices,
+)
 from nnunet_reca.ops.windows import (
     crop_map,
     fit_windows,
@@ -25,14 +36,19 @@ from nnunet_reca.ops.windows import (
 )
 
 __all__ = [
+    "Moments",
+    "SlabConvolution",
     "Windows",
     "attends_in_pieces",
     "attention_bias",
     "attention_query",
     "bias_table_rows",
     "carry_query",
+    "convolution",
     "crop_map",
+    "empty_map",
     "fit_windows",
+    "infers_on_cpu",
     "instance_norm",
     "merge_windows",
     "pad_to_multiple",
@@ -42,9 +58,13 @@ __all__ = [
     "recurrent_attention",
     "relative_position_index",
     "resize_position_embedding",
+    "runs_in_slabs",
     "shift_map",
     "shifted_window_mask",
+    "slab_depth",
+    "iterate_slabs",
     "split_heads",
+    "upsample_slices",
     "window_pieces",
     "window_recurrent_attention",
 ]

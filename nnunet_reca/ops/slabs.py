@@ -1,0 +1,198 @@
+"""Convolutions and statistics of a 3D map on the CPU, a slab of slices at a time.
+
+A map at full resolution is larger than a processor's caches, and on the CPU each new one has to be given pages by the
+system first, which takes longer than the arithmetic on it. Inference therefore goes through such maps slab by slab.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+#: Bytes of a slab: few enough for a processor's cache.
+SLAB = 12 << 20
+#: Slices that Winograd's convolution computes together; slabs have a multiple of it.
+TILE = 4
+#: Channels of the input from which Winograd's convolution is the faster one.
+WIDE = 16
+#: Voxels per channel of the output from which a map is large next to the kernel.
+LARGE = 16
+#: F(4, 3) of Lavin and Gray 2016, "Fast Algorithms for Convolutional Neural Networks", section 4.3, for one axis
+INPUT_TRANSFORM = (
+    (4, 0, -5, 0, 1, 0),
+    (0, -4, -4, 1, 1, 0),
+    (0, 4, -4, -1, 1, 0),
+    (0, -2, -1, 2, 1, 0),
+    (0, 2, -1, -2, 1, 0),
+    (0, 4, 0, -5, 0, 1),
+)
+KERNEL_TRANSFORM = (
+    (1 / 4, 0, 0),
+    (-1 / 6, -1 / 6, -1 / 6),
+    (-1 / 6, 1 / 6, -1 / 6),
+    (1 / 24, 1 / 12, 1 / 6),
+    (1 / 24, -1 / 12, 1 / 6),
+    (0, 0, 1),
+)
+
+
+def infers_on_cpu(x: Tensor) -> bool:
+    """Whether x is on the CPU, in eager mode, and nothing records its gradients."""
+    return (
+        x.device.type == "cpu"
+        and not torch.is_grad_enabled()
+        and not torch.compiler.is_compiling()
+        and not torch.jit.is_tracing()
+    )
+
+
+def runs_in_slabs(x: Tensor) -> bool:
+    """Whether a map is served in slabs: inference on the CPU, 3D, without autocast, in float32 or float64."""
+    wide = x.dtype in (torch.float32, torch.float64) and not torch.is_autocast_enabled("cpu")
+    return infers_on_cpu(x) and x.ndim == 5 and wide
+
+
+def empty_map(like: Tensor, batch: int, channels: int, spatial: tuple[int, ...]) -> Tensor:
+    """Uninitialised channels-last map, (batch, channels, *spatial)."""
+    shape = (batch, channels, *spatial)
+    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=torch.channels_last_3d)
+
+
+def slab_depth(x: Tensor, channels: int, halo: int) -> int:
+    """Slices of a slab of ``channels`` on a map of x's size."""
+    depth = SLAB // (channels * x[0, 0, 0].numel() * x.element_size()) // TILE * TILE
+    return min(max(depth, TILE, -(-2 * halo // TILE) * TILE), x.shape[2])
+
+
+def iterate_slabs(
+    write: Callable[[Tensor, int], None], like: Tensor, channels: int, depth: int, halo: int
+) -> Iterator[tuple[slice, Tensor]]:
+    """Go through a map that is computed slab by slab, each slice once.
+
+    Args:
+        write: writes the map's slices from ``start`` on to ``out``, (1, channels, n, H, W), called as
+            ``write(out, start)``; slices of earlier slabs are not asked for again.
+        like: any map of the same spatial size.
+        channels: of the map.
+        depth: slices of a slab.
+        halo: slices of the neighbours on both sides, zero beyond the map.
+
+    Yields:
+        The slices of the slab, and its map with halos, (1, channels, depth + 2 halo, H, W), valid until the next.
+    """
+    total, *plane = like.shape[2:]
+    buffer = empty_map(like, 1, channels, (depth + 2 * halo, *plane))
+    buffer[:, :, :halo].zero_()
+    written = 0
+    for start in range(0, total, depth):
+        stop = min(start + depth, total)
+        if start:
+            buffer[:, :, : 2 * halo] = buffer[:, :, depth : depth + 2 * halo]
+        slab = buffer[:, :, : stop - start + 2 * halo]
+        first, last = (z - start + halo for z in (written, min(stop + halo, total)))
+        if last > first:
+            write(slab[:, :, first:last], written)
+            written += last - first
+        slab[:, :, last:].zero_()
+        yield slice(start, stop), slab
+
+
+def convolution(x: Tensor, weight: Tensor, padding: Sequence[int]) -> Tensor:
+    """Convolution without bias by oneDNN, where it is there: PyTorch takes its own, slower one for thin slabs."""
+    if x.dtype == torch.float32 and torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled:
+        one = (1,) * len(padding)
+        return torch.mkldnn_convolution(x, weight, None, padding, one, one, 1)
+    return (F.conv3d if len(padding) == 3 else F.conv2d)(x, weight, padding=tuple(padding))
+
+
+class SlabConvolution:
+    """Convolution with a kernel of odd sides, zero-padded to keep its input's size, without bias.
+
+    ``conv(slab, out)`` maps (1, C_in, n + 2 halo, H, W), as :func:`iterate_slabs` yields it, to ``out``,
+    (1, C_out, n, H, W).
+    Where the kernel spans three slices, four at a time take six convolutions of planes instead of twelve (Winograd).
+    On small maps with many channels, where the kernel is the larger part, PyTorch's own choice is best.
+    """
+
+    def __init__(self, weight: Tensor, voxels: int) -> None:
+        """``weight``: (C_out, C_in, k_D, k_H, k_W); ``voxels``: of the whole map."""
+        self.halo = weight.shape[2] // 2
+        self.weight = weight
+        self.padding = tuple(k // 2 for k in weight.shape[3:])
+        self.large = voxels >= LARGE * weight.shape[0]
+        self.by_winograd = self.large and weight.shape[2] == 3 and weight.shape[1] >= WIDE
+        if self.by_winograd:
+            self.weight = torch.einsum("id,ocdhw->iochw", weight.new_tensor(KERNEL_TRANSFORM), weight)
+            self.input_transform = weight.new_tensor(INPUT_TRANSFORM)
+
+    def __call__(self, slab: Tensor, out: Tensor) -> None:
+        if self.by_winograd:
+            for start in range(0, out.shape[2], TILE):
+                self._tile(slab[:, :, start : start + TILE + 2], out[0, :, start : start + TILE])
+        elif self.large:
+            out.copy_(convolution(slab, self.weight, (0, *self.padding)))
+        else:
+            out.copy_(F.conv3d(slab, self.weight, padding=(0, *self.padding)))
+
+    def _tile(self, slab: Tensor, out: Tensor) -> None:
+        """(1, C_in, n + 2, H, W) -> ``out``, (C_out, n, H, W); n is at most :data:`TILE`."""
+        missing = TILE + 2 - slab.shape[2]
+        slices = (F.pad(slab, (0, 0, 0, 0, 0, missing)) if missing else slab)[0].permute(1, 2, 3, 0)
+        transformed = (self.input_transform @ slices.flatten(1)).view(slices.shape).permute(0, 3, 1, 2)
+        a, b, c, d, e, f = (
+            convolution(plane, weight, self.padding)[0]
+            for plane, weight in zip(transformed.split(1), self.weight, strict=True)
+        )
+        even, odd, even_2, odd_2 = b + c, b.sub_(c), d + e, d.sub_(e)
+        for z, target in enumerate(out.unbind(1)):
+            pair, pair_2 = (odd, odd_2) if z % 2 else (even, even_2)
+            torch.add(pair, pair_2, alpha=2**z, out=target)
+            if z == 0:
+                target.add_(a)
+            elif z == TILE - 1:
+                target.add_(f)
+
+
+class Moments:
+    """Mean and variance per channel of a map that comes in slabs (Chan, Golub and LeVeque 1979)."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.mean = self.squares = torch.zeros(())
+
+    def add(self, slab: Tensor) -> None:
+        """Count in a slab, (1, C, n, H, W)."""
+        count, axes = slab[0, 0].numel(), (2, 3, 4)
+        mean = slab.sum(axes, keepdim=True) / count
+        centred = slab - mean
+        squares = centred.mul_(centred).sum(axes, keepdim=True)
+        total, step = self.count + count, mean - self.mean
+        self.squares = self.squares + squares + step.square() * (self.count * count / total)
+        self.mean = self.mean + step * (count / total)
+        self.count = total
+
+    def scale_and_shift(self, eps: float) -> tuple[Tensor, Tensor]:
+        """a and b of the instance norm a x + b, (1, C, 1, 1, 1)."""
+        if self.count == 1:
+            raise ValueError("expected more than one voxel to normalise over, got maps of one; use larger patches")
+        scale = torch.rsqrt(self.squares / self.count + eps)
+        return scale, -self.mean * scale
+
+
+def upsample_slices(x: Tensor, weight: Tensor, out: Tensor, start: int) -> None:
+    """Slices of a transposed convolution whose stride is its kernel's size.
+
+    Args:
+        x: map, (1, C_in, D, H, W).
+        weight: (C_in, C_out, *stride).
+        out: gets the result's slices from ``start`` on, (1, C_out, n, H * stride, W * stride).
+        start: first slice.
+    """
+    deep, high, wide = weight.shape[2:]
+    matrices = weight.permute(2, 0, 3, 4, 1).flatten(2)  # (deep, C_in, high * wide * C_out)
+    tokens = x[0].permute(1, 2, 3, 0)
+    height, width = tokens.shape[1:3]
+    for z, target in enumerate(out[0].unbind(1), start):
+        upsampled = (tokens[z // deep] @ matrices[z % deep]).unflatten(-1, (high, wide, -1))
+        target.unflatten(2, (width, wide)).unflatten(1, (height, high)).copy_(upsampled.permute(4, 0, 2, 1, 3))

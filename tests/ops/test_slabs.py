@@ -1,0 +1,130 @@
+import pytest
+import torch
+from torch.nn import functional as F
+
+from nnunet_reca.ops import (
+    Moments,
+    SlabConvolution,
+    convolution,
+    iterate_slabs,
+    runs_in_slabs,
+    slab_depth,
+    upsample_slices,
+)
+from nnunet_reca.ops.slabs import TILE
+
+
+def copier(x):
+    def write(out, start):
+        out.copy_(x[:, :, start : start + out.shape[2]])
+
+    return write
+
+
+def channels_last(x):
+    return x.contiguous(memory_format=torch.channels_last_3d)
+
+
+@pytest.mark.parametrize("kernel", [(3, 3, 3), (1, 3, 3), (3, 1, 1), (5, 3, 1), (1, 1, 1)], ids=str)
+@pytest.mark.parametrize("channels", [(2, 5), (16, 5), (33, 2)], ids=str)
+@pytest.mark.parametrize("size", [(1, 5, 6), (3, 4, 7), (9, 6, 5), (18, 3, 4)], ids=str)
+@pytest.mark.parametrize("depth", [4, 8, 24])
+@pytest.mark.parametrize("large", [False, True])
+def test_convolution_in_slabs(kernel, channels, size, depth, large):
+    torch.manual_seed(0)
+    x = channels_last(torch.randn(1, channels[0], *size, dtype=torch.float64))
+    weight = torch.randn(channels[1], channels[0], *kernel, dtype=torch.float64)
+    conv = SlabConvolution(weight, voxels=10**6 if large else 1)
+    assert conv.by_winograd == (large and kernel[0] == 3 and channels[0] >= 16)
+    out = torch.full((1, channels[1], *size), torch.nan, dtype=torch.float64)
+    with torch.no_grad():
+        for part, slab in iterate_slabs(copier(x), x, channels[0], min(depth, size[0]), conv.halo):
+            conv(slab, out[:, :, part])
+    torch.testing.assert_close(out, F.conv3d(x, weight, padding=[k // 2 for k in kernel]))
+
+
+def test_winograd_in_float32_is_nearly_as_precise_as_the_convolution():
+    torch.manual_seed(0)
+    x, weight = channels_last(torch.randn(1, 48, 12, 24, 24)), torch.randn(48, 48, 3, 3, 3)
+    out, conv = torch.empty(1, 48, 12, 24, 24), SlabConvolution(weight, 10**6)
+    with torch.no_grad():
+        for part, slab in iterate_slabs(copier(x), x, 48, 4, conv.halo):
+            conv(slab, out[:, :, part])
+    expected = F.conv3d(x.double(), weight.double(), padding=1)
+    assert (out - expected).abs().max() < 5e-5 * expected.std()
+
+
+@pytest.mark.parametrize("halo", [0, 1, 2])
+def test_each_slice_is_asked_for_once_and_seen_with_its_neighbours(halo):
+    x, asked = torch.arange(1.0, 12).view(1, 1, 11, 1, 1).expand(1, 2, 11, 3, 2), []
+
+    def write(out, start):
+        asked.extend(range(start, start + out.shape[2]))
+        out.copy_(x[:, :, start : start + out.shape[2]])
+
+    padded = F.pad(x, (0, 0, 0, 0, halo, halo))
+    for part, slab in iterate_slabs(write, x, 2, 4, halo):
+        assert torch.equal(slab, padded[:, :, part.start : part.stop + 2 * halo])
+    assert asked == list(range(11))
+
+
+@pytest.mark.parametrize(
+    ("size", "channels", "halo", "depth"),
+    [((96, 96, 96), 48, 1, 4), ((96, 96, 96), 1, 1, 96), ((40, 512, 512), 96, 1, 4), ((3, 512, 512), 96, 1, 3)],
+)
+def test_depth_of_a_slab_is_a_multiple_of_the_tile_or_the_map(size, channels, halo, depth):
+    assert slab_depth(torch.empty(1, 1, *size), channels, halo) == depth
+
+
+def test_slabs_are_as_deep_as_both_halos():
+    depth = slab_depth(torch.empty(1, 1, 40, 2048, 2048), 8, halo=3)
+    assert depth >= 6 and depth % TILE == 0
+
+
+def test_moments_of_a_map_far_from_zero():
+    torch.manual_seed(0)
+    x = 300 + torch.randn(1, 5, 37, 20, 20)
+    moments = Moments()
+    for part in x.split(4, dim=2):
+        moments.add(part)
+    scale, shift = moments.scale_and_shift(1e-5)
+    expected = F.instance_norm(x.double())
+    torch.testing.assert_close((x.double() * scale + shift), expected, atol=2e-4, rtol=0)
+
+
+def test_one_voxel_raises():
+    moments = Moments()
+    moments.add(torch.randn(1, 3, 1, 1, 1))
+    with pytest.raises(ValueError, match="more than one voxel"):
+        moments.scale_and_shift(1e-5)
+
+
+@pytest.mark.parametrize("stride", [(2, 2, 2), (1, 2, 2), (3, 1, 4)], ids=str)
+def test_slices_of_a_transposed_convolution(stride):
+    torch.manual_seed(0)
+    x, weight = torch.randn(1, 3, 4, 5, 2, dtype=torch.float64), torch.randn(3, 7, *stride, dtype=torch.float64)
+    expected = F.conv_transpose3d(x, weight, stride=stride)
+    out = channels_last(torch.zeros_like(expected))
+    for start in range(0, expected.shape[2], 3):
+        upsample_slices(x, weight, out[:, :, start : start + 3], start)
+    torch.testing.assert_close(out, expected)
+
+
+def test_without_onednn():
+    torch.manual_seed(0)
+    x, weight = torch.randn(1, 3, 5, 6, 7), torch.randn(4, 3, 3, 3, 3)
+    fast = convolution(x, weight, (1, 1, 1))
+    with torch.backends.mkldnn.flags(enabled=False):
+        torch.testing.assert_close(convolution(x, weight, (1, 1, 1)), fast)
+
+
+def test_what_runs_in_slabs():
+    x = torch.randn(1, 2, 4, 4, 4)
+    assert not runs_in_slabs(x)  # gradients are on
+    with torch.no_grad():
+        assert runs_in_slabs(x) and runs_in_slabs(x.double())
+        assert not runs_in_slabs(x.half()) and not runs_in_slabs(x[..., 0]) and not runs_in_slabs(x.to("meta"))
+        with torch.autocast("cpu"):
+            assert not runs_in_slabs(x)
+    with torch.inference_mode():
+        assert runs_in_slabs(x)
