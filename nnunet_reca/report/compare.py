@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.metadata
+import importlib.util
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import nnunet_reca
+from nnunet_reca.report.apart import apart
 from nnunet_reca.report.gather import Gathered, gather
 from nnunet_reca.report.models import asked_for, find_models
 from nnunet_reca.report.naming import CONFIGURATION, FOLDS, PLANS, report_name, short_names
@@ -58,19 +60,27 @@ def compare(request: Request) -> Result:
         ValueError: if anything is missing, does not fit, or would be overwritten; nothing is written then.
     """
     _check(request)
+    output, found = _find(request) if request.processes == 1 else apart(_find, request)
+    return _measure_and_write(request, output, found, _about(request, found))
+
+
+def _find(request: Request) -> tuple[Path, Gathered]:
+    """The report's folder and all that goes in but the scores.
+
+    nnU-Net and the networks that are counted here take hundreds of MiB, which nothing later needs.
+    """
     dataset = _dataset_name(request.dataset)
     results = _folder("nnUNet_results") / dataset
     names = asked_for(request.trainers, request.configurations, request.plans)
     output = usable_output(request.output or results / report_name(names, request.folds), overwrite=request.overwrite)
     models = find_models(results, names, request.folds, request.dataset)
-    found = gather(dataset, models, intersection=request.intersection)
-    return _measure_and_write(request, output, found, _about(request, dataset, found))
+    return output, gather(dataset, models, intersection=request.intersection)
 
 
 def _check(request: Request) -> None:
-    missing = [name for name in EXTRA if not _imports(name)]
+    missing = [name for name in EXTRA if importlib.util.find_spec(name) is None]
     if missing:
-        raise ValueError(f"{', '.join(missing)} cannot be imported; run pip install 'nnunet-reca[report]'")
+        raise ValueError(f"{', '.join(missing)} cannot be found; run pip install 'nnunet-reca[report]'")
     if not (request.tolerance > 0 and math.isfinite(request.tolerance)):
         raise ValueError(f"expected --tolerance greater than 0 and finite, got {request.tolerance:g}")
     if request.processes < 1 or request.overlays < 0:
@@ -83,14 +93,6 @@ def _check(request: Request) -> None:
             f"expected folds as numbers or all by itself, which is validated on its own training cases, got "
             f"{' '.join(request.folds)}; leave all out, or say -f all"
         )
-
-
-def _imports(name: str) -> bool:
-    try:
-        importlib.import_module(name)
-    except ImportError:
-        return False
-    return True
 
 
 def _folder(variable: str) -> Path:
@@ -134,12 +136,12 @@ def _measure_and_write(request: Request, output: Path, found: Gathered, about: M
     return Result(output, tuple(sentences))
 
 
-def _about(request: Request, dataset: str, found: Gathered) -> dict[str, Any]:
+def _about(request: Request, found: Gathered) -> dict[str, Any]:
     """What was asked for and what was at hand."""
     packages = ("nnunetv2", "torch", "monai", "scipy", "numpy", "matplotlib")
     return {
         "kind": KIND,
-        "dataset": dataset,
+        "dataset": found.dataset,
         "folds": list(found.models[0].folds),
         "left_out": list(found.common.left_out),
         "arguments": {key: str(v) if isinstance(v, Path) else v for key, v in asdict(request).items()},

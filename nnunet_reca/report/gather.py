@@ -18,6 +18,7 @@ class Gathered:
     """What is there.
 
     Attributes:
+        dataset: name.
         models, common: what is compared.
         references: segmentation by case.
         images: channels by case, none where they are not at hand.
@@ -26,6 +27,7 @@ class Gathered:
         costs: of the models.
     """
 
+    dataset: str
     models: Sequence[Model]
     common: Common
     references: Mapping[str, Path]
@@ -46,7 +48,7 @@ def gather(dataset: str, models: Sequence[Model], *, intersection: bool) -> Gath
     reader = reader_of(models[0])
     logs = {model.name: [read_logs(model.folder / f"fold_{fold}") for fold in model.folds] for model in models}
     costs = [cost_of(model, logs[model.name]) for model in models]
-    return Gathered(models, common, references, images, reader, logs, costs)
+    return Gathered(dataset, models, common, references, images, reader, logs, costs)
 
 
 def _data(dataset: str, model: Model, common: Common) -> tuple[dict[str, Path], dict[str, list[Path]]]:

@@ -12,7 +12,6 @@ reference are background in both.
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from monai.metrics.utils import get_mask_edges, get_surface_distance
@@ -20,21 +19,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import find_objects
 
 from nnunet_reca.report.models import Region, values_of
-
-
-@dataclass(frozen=True)
-class CaseScore:
-    """Scores of a label or region in a case.
-
-    Attributes:
-        dice, hd95, nsd: see the module; HD95 in the unit of the spacing.
-        one_empty: either prediction or reference is empty, not both.
-    """
-
-    dice: float
-    hd95: float
-    nsd: float
-    one_empty: bool = False
+from nnunet_reca.report.scores import CaseScore
 
 
 def score_case(

@@ -22,9 +22,13 @@ class ComparisonError(ValueError):
     """Models that cannot be compared; the message has a line for each problem."""
 
     def __init__(self, problems: Sequence[str], headline: str = "the models cannot be compared") -> None:
-        self.problems = tuple(problems)
+        self.problems, self.headline = tuple(problems), headline
         lines = "".join(f"\n  - {problem}" for problem in problems)
         super().__init__(f"{headline}, {len(problems)} problem{'s' * (len(problems) > 1)}:{lines}")
+
+    def __reduce__(self) -> tuple[type["ComparisonError"], tuple[Sequence[str], str]]:
+        """For another process."""
+        return ComparisonError, (self.problems, self.headline)
 
 
 @dataclass(frozen=True)

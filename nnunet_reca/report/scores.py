@@ -55,6 +55,21 @@ METRICS = (Metric("dice", "Dice", True, 100.0), Metric("hd95", "HD95", False), M
 
 
 @dataclass(frozen=True)
+class CaseScore:
+    """Scores of a label or region in a case.
+
+    Attributes:
+        dice, hd95, nsd: see :mod:`nnunet_reca.report.metrics`; HD95 in the unit of the spacing.
+        one_empty: either prediction or reference is empty, not both.
+    """
+
+    dice: float
+    hd95: float
+    nsd: float
+    one_empty: bool = False
+
+
+@dataclass(frozen=True)
 class Scores:
     """Scores (models, cases, labels) and their axes.
 
@@ -218,7 +233,7 @@ def _run(tasks: Sequence[Task], processes: int, progress: bool) -> Iterator[tupl
             raise ValueError(f"a case does not fit into memory with {processes} at a time{more}") from error
         except BrokenProcessPool as error:
             raise ValueError(
-                "a process that measures cases was killed, most likely for lack of memory; say -np 1"
+                "a process that measures cases was killed; if it was the system, for lack of memory, say -np 1"
             ) from error
 
 

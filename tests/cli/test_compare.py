@@ -3,9 +3,12 @@ import csv
 import hashlib
 import importlib
 import importlib.metadata
+import importlib.util
 import io
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -258,9 +261,27 @@ def test_wrong_requests_are_one_message(folders, capsys, arguments, message):
     assert message in refused(capsys, *arguments)
 
 
+def test_two_processes_say_the_same_and_leave_the_heavy_libraries_to_others(made, tmp_path):
+    """The command's own process must stay small, see benchmarks/compare_memory.py."""
+    words = [*TWO[:-1], "2", "-o", str(tmp_path / "report")]
+    code = "import sys; from nnunet_reca.cli.compare import main; status = main(sys.argv[1:])"
+    code += "; heavy = {'torch', 'monai'} & sys.modules.keys(); sys.exit(f'{status} {heavy}' if status or heavy else 0)"
+    subprocess.run([sys.executable, "-c", code, *words], check=True, stdout=subprocess.DEVNULL)
+    ours, expected = results_of(tmp_path / "report"), results_of(made[0] / "report")
+    assert ours.pop("arguments") != expected.pop("arguments") and ours == expected
+
+
+def test_what_is_missing_is_named_with_two_processes_too(folders, capsys):
+    words = ("-d", 999, "-tr", "nnUNetTrainerA", "nnUNetTrainerB", "-f", 0, "-np")
+    results = Results(folders)
+    results.reference("c0", blobs(0))
+    assert refused(capsys, *words, 2) == refused(capsys, *words, 1)
+
+
 def test_missing_libraries_name_the_extra(folders, capsys, monkeypatch):
-    monkeypatch.setattr(report, "_imports", lambda name: name != "monai")
-    assert "monai cannot be imported; run pip install 'nnunet-reca[report]'" in refused(capsys, *TWO)
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "monai" else find_spec(name))
+    assert "monai cannot be found; run pip install 'nnunet-reca[report]'" in refused(capsys, *TWO)
 
 
 def test_fold_all_is_compared_with_a_warning(folders, capsys):
