@@ -100,7 +100,11 @@ class SwinEncoder(nn.Module):
 
 
 class UpBlock(nn.Module):
-    """Upsample, concatenate the skip, refine: (B, C_in, *S), (B, C_out, *S s) -> (B, C_out, *S s)."""
+    """Upsample, concatenate the skip, refine: (B, C_in, *S), (B, C_out, *S s) -> (B, C_out, *S s).
+
+    Inference on the CPU upsamples and joins in slabs, see :class:`nnunet_reca.blocks.ResidualBlock`; hooks of
+    ``upsample`` and ``refine`` are not called then.
+    """
 
     def __init__(
         self, input_channels: int, output_channels: int, stride: Sequence[int], kernel_size: Sequence[int]

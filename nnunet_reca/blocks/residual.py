@@ -21,7 +21,7 @@ class ResidualBlock(BasicBlockD):
 
     The same block as MONAI's ``UnetResBlock``: no convolution biases, norm without learned scale, slope 0.01, a
     normalised 1x1 convolution on the skip where the channels change. Inference on the CPU computes it in slabs, see
-    :mod:`nnunet_reca.ops.slabs`; hooks of the layers inside are not called there.
+    :mod:`nnunet_reca.ops.slabs`; hooks of the layers inside are not called then.
     """
 
     def __init__(self, input_channels: int, output_channels: int, kernel_size: Sequence[int]) -> None:
@@ -54,45 +54,50 @@ class ResidualBlock(BasicBlockD):
         Args:
             write: writes slices of an item of the batch, called as ``write(item, out, start)``, see
                 :func:`nnunet_reca.ops.iterate_slabs`.
-            like: any map of the input's batch and spatial size; the input itself where the skip is not projected.
+            like: any map of the input's batch, dtype and spatial size; the input itself where C_in = C_out.
         """
+        voxels = like.shape[2:].numel()
+        convs = [SlabConvolution(part.conv.weight, voxels) for part in (self.conv1, self.conv2)]
         result = empty_map(like, like.shape[0], self.output_channels, like.shape[2:])
         for item in range(len(like)):
-            self._item_in_slabs(partial(write, item), like[item : item + 1], result[item : item + 1])
+            one = slice(item, item + 1)
+            self._item_in_slabs(partial(write, item), convs, like[one], result[one])
         return result
 
-    def _item_in_slabs(self, write: Callable[[Tensor, int], None], like: Tensor, result: Tensor) -> None:
-        """``result`` holds the first convolution's output, then the second's."""
-        voxels = like[0, 0].numel()
-        first, second = (SlabConvolution(part.conv.weight, voxels) for part in (self.conv1, self.conv2))
-        moments, moments_2, moments_skip = Moments(), Moments(), Moments()
-        projected = isinstance(self.skip, nn.Module)
-        skip = empty_map(like, 1, self.output_channels, like.shape[2:]) if projected else like
+    def _item_in_slabs(
+        self, write: Callable[[Tensor, int], None], convs: Sequence[SlabConvolution], like: Tensor, result: Tensor
+    ) -> None:
+        """``result`` takes the first convolution's output, then the second's, then the block's.
 
+        In place it can be, because what the second convolution overwrites is in its slab already, halos included.
+        """
+        first, second = convs
+        projected = self.input_channels != self.output_channels
+        residual = empty_map(like, 1, self.output_channels, like.shape[2:]) if projected else like
+        moments, residual_moments = Moments(), Moments()
         depth = slab_depth(like, max(self.input_channels, self.output_channels), first.halo)
         for part, slab in iterate_slabs(write, like, self.input_channels, depth, first.halo):
             first(slab, result[:, :, part])
             moments.add(result[:, :, part])
             if projected:
-                inner = slab[:, :, first.halo : first.halo + result[:, :, part].shape[2]]
-                skip[:, :, part] = convolution(inner, self.skip[0].conv.weight, (0, 0, 0))
-                moments_skip.add(skip[:, :, part])
+                inner = slab[:, :, first.halo : slab.shape[2] - first.halo]
+                residual[:, :, part] = convolution(inner, self.skip[0].conv.weight, (0, 0, 0))
+                residual_moments.add(residual[:, :, part])
         scale, shift = moments.scale_and_shift(EPS)
 
         def write_activation(out: Tensor, start: int) -> None:
             torch.addcmul(shift, result[:, :, start : start + out.shape[2]], scale, out=out)
             F.leaky_relu_(out, SLOPE)
 
+        moments = Moments()
         depth = slab_depth(like, self.output_channels, second.halo)
         for part, slab in iterate_slabs(write_activation, like, self.output_channels, depth, second.halo):
             second(slab, result[:, :, part])
-            moments_2.add(result[:, :, part])
-        scale_2, shift_2 = moments_2.scale_and_shift(EPS)
+            moments.add(result[:, :, part])
+        scale, shift = moments.scale_and_shift(EPS)
 
-        for out, residual in zip(result.split(depth, 2), skip.split(depth, 2), strict=True):
-            if projected:
-                scale_skip, shift_skip = moments_skip.scale_and_shift(EPS)
-                torch.addcmul(shift_2 + shift_skip, out, scale_2, out=out).addcmul_(residual, scale_skip)
-            else:
-                torch.addcmul(shift_2, out, scale_2, out=out).add_(residual)
+        residual_scale, residual_shift = residual_moments.scale_and_shift(EPS) if projected else (1.0, 0.0)
+        for out, beside in zip(result.split(depth, 2), residual.split(depth, 2), strict=True):
+            torch.addcmul(shift + residual_shift, out, scale, out=out)
+            out.addcmul_(beside, residual_scale) if projected else out.add_(beside)
             F.leaky_relu_(out, SLOPE)

@@ -69,7 +69,8 @@ class SwinBlock(nn.Module):
         attended, q_hat = self._attend(self.norm1(x), q_hat)
         x = x + self.drop_path(attended)
         if infers_on_cpu(x) and not self.training:
-            for part in x.split(max(1, TOKENS // x[:, 0, ..., 0].numel()), dim=1):
+            rows = TOKENS * x.shape[1] // max(1, x.shape[:-1].numel())
+            for part in x.split(max(1, rows), dim=1):
                 part += self.mlp(self.norm2(part))
             return x, q_hat
         return x + self.drop_path(self.mlp(self.norm2(x))), q_hat

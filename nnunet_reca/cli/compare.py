@@ -72,7 +72,13 @@ def _parser() -> argparse.ArgumentParser:
         "--intersection", action="store_true", help="where cases or labels differ, compare what all models have"
     )
     parser.add_argument("--overlays", type=int, default=4, help="cases to draw; default 4")
-    parser.add_argument("-np", dest="processes", type=int, default=2, help="processes, one case each; default 2")
+    parser.add_argument(
+        "-np",
+        dest="processes",
+        type=int,
+        default=2,
+        help="processes that measure, one case each; default 2; 1 does all in one process",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace a report that is already there")
     return parser
 

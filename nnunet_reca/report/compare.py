@@ -2,16 +2,18 @@
 
 import importlib
 import importlib.metadata
-import importlib.util
 import math
+import multiprocessing
 import os
-from collections.abc import Mapping, Sequence
+import pickle
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import nnunet_reca
-from nnunet_reca.report.apart import apart
 from nnunet_reca.report.gather import Gathered, gather
 from nnunet_reca.report.models import asked_for, find_models
 from nnunet_reca.report.naming import CONFIGURATION, FOLDS, PLANS, report_name, short_names
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from nnunet_reca.report.scores import Scores
     from nnunet_reca.report.statistics import Paired
     from nnunet_reca.report.tables import Table
+
+T = TypeVar("T")
 
 EXTRA = ("matplotlib", "monai", "scipy", "SimpleITK", "tqdm")
 
@@ -56,31 +60,69 @@ class Result:
 def compare(request: Request) -> Result:
     """Compare models and write the report.
 
+    With more than one process they are new ones, which import the caller's script: keep what it does under
+    ``if __name__ == "__main__"``.
+
     Raises:
         ValueError: if anything is missing, does not fit, or would be overwritten; nothing is written then.
     """
     _check(request)
-    output, found = _find(request) if request.processes == 1 else apart(_find, request)
-    return _measure_and_write(request, output, found, _about(request, found))
+    output, found, about = _gather(request) if request.processes == 1 else _in_new_process(_gather, request)
+    return _measure_and_write(request, output, found, about)
 
 
-def _find(request: Request) -> tuple[Path, Gathered]:
-    """The report's folder and all that goes in but the scores.
+def _in_new_process(function: Callable[[Request], T], request: Request) -> T:
+    """``function(request)``; what it imports and allocates ends with the process.
+
+    Raises:
+        ValueError: if the process ends early.
+    """
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        try:
+            return pool.submit(function, request).result()
+        except BrokenProcessPool as error:
+            raise ValueError(
+                f"the process that reads the models ended early ({error}); say -np 1 to do everything in one process"
+            ) from error
+
+
+def _gather(request: Request) -> tuple[Path, Gathered, dict[str, Any]]:
+    """The report's folder, all that goes in but the scores, and what it is about.
 
     nnU-Net and the networks that are counted here take hundreds of MiB, which nothing later needs.
     """
+    missing = [name for name in EXTRA if not _imports(name)]
+    if missing:
+        raise ValueError(f"{', '.join(missing)} cannot be imported; run pip install 'nnunet-reca[report]'")
     dataset = _dataset_name(request.dataset)
     results = _folder("nnUNet_results") / dataset
     names = asked_for(request.trainers, request.configurations, request.plans)
     output = usable_output(request.output or results / report_name(names, request.folds), overwrite=request.overwrite)
     models = find_models(results, names, request.folds, request.dataset)
-    return output, gather(dataset, models, intersection=request.intersection)
+    found = gather(dataset, models, intersection=request.intersection)
+    if request.processes > 1:
+        _check_can_be_sent(found.reader)
+    return output, found, _about(request, found)
+
+
+def _check_can_be_sent(reader: Any) -> None:
+    try:
+        pickle.dumps(reader)
+    except Exception as error:
+        raise ValueError(
+            f"the reader {type(reader).__name__} cannot be sent to another process ({error}); say -np 1"
+        ) from error
+
+
+def _imports(name: str) -> bool:
+    try:
+        importlib.import_module(name)
+    except ImportError:
+        return False
+    return True
 
 
 def _check(request: Request) -> None:
-    missing = [name for name in EXTRA if importlib.util.find_spec(name) is None]
-    if missing:
-        raise ValueError(f"{', '.join(missing)} cannot be found; run pip install 'nnunet-reca[report]'")
     if not (request.tolerance > 0 and math.isfinite(request.tolerance)):
         raise ValueError(f"expected --tolerance greater than 0 and finite, got {request.tolerance:g}")
     if request.processes < 1 or request.overlays < 0:

@@ -27,8 +27,8 @@ class ComparisonError(ValueError):
         super().__init__(f"{headline}, {len(problems)} problem{'s' * (len(problems) > 1)}:{lines}")
 
     def __reduce__(self) -> tuple[type["ComparisonError"], tuple[Sequence[str], str]]:
-        """For another process."""
-        return ComparisonError, (self.problems, self.headline)
+        """Pickles the arguments, not the message."""
+        return type(self), (self.problems, self.headline)
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,22 @@
 import pytest
 import torch
+from torch._subclasses import FakeTensorMode
+from torch.utils.flop_counter import FlopCounterMode
 
 from nnunet_reca.architectures import SwinUNETR
 from nnunet_reca.architectures.swin_unetr import UpBlock
-from nnunet_reca.blocks import ResidualBlock
+from nnunet_reca.blocks import ResidualBlock, SwinBlock, swin_block
 from nnunet_reca.ops import slabs
+
+DTYPES = pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 2e-4)], ids=["float64", "float32"]
+)
+LAYOUTS = {
+    "contiguous": lambda x: x,
+    "channels last": lambda x: x.contiguous(memory_format=torch.channels_last_3d),
+    "every second": lambda x: x.repeat_interleave(2, -1)[..., ::2],
+    "one image": lambda x: x[:1].expand_as(x),
+}
 
 
 @pytest.fixture(params=[1, slabs.SLAB], ids=["many slabs", "one slab"])
@@ -14,57 +26,70 @@ def slab_size(request, monkeypatch):
 
 @pytest.fixture(params=[0, slabs.LARGE], ids=["large maps", "small maps"])
 def kernels(request, monkeypatch):
+    """Winograd's convolution and oneDNN's serve large maps."""
     monkeypatch.setattr(slabs, "LARGE", request.param)
 
 
-def compare(module, *args):
-    """Outputs with and without gradients; the latter takes its inputs as they are."""
+def compare(module, *args, tolerance=1e-9):
+    """Outputs with and without gradients; the latter leaves its inputs as they are."""
     expected, before = module(*args), [a.clone() for a in args]
     with torch.no_grad():
         out = module(*args)
-    if isinstance(out, tuple):
-        out, expected = out[0], expected[0]
-    torch.testing.assert_close(out, expected, atol=1e-9, rtol=1e-9)
+    torch.testing.assert_close(out, expected, atol=tolerance, rtol=tolerance)
     assert all(torch.equal(a, b) for a, b in zip(args, before, strict=True))
+
+
+def upsampling(stride, dtype=torch.float64):
+    """Block, and its input and skip for a batch of two."""
+    torch.manual_seed(0)
+    size = (5, 4, 3)
+    larger = [a * b for a, b in zip(size, stride, strict=True)]
+    maps = [torch.randn(2, channels, *sides, dtype=dtype) for channels, sides in ((10, size), (9, larger))]
+    return UpBlock(10, 9, stride, (3, 3, 3)).to(dtype), *maps
 
 
 @pytest.mark.usefixtures("slab_size", "kernels")
 @pytest.mark.parametrize("channels", [(1, 4), (5, 5), (18, 17)], ids=str)
 @pytest.mark.parametrize("kernel", [(3, 3, 3), (1, 3, 3), (3, 1, 3)], ids=str)
 @pytest.mark.parametrize("size", [(1, 3, 4), (5, 6, 7), (13, 4, 3)], ids=str)
-def test_inference_equals_the_block_that_learns(channels, kernel, size):
+@DTYPES
+def test_inference_equals_the_block_that_learns(channels, kernel, size, dtype, tolerance):
     torch.manual_seed(0)
-    block = ResidualBlock(*channels, kernel).double()
-    compare(block, torch.randn(2, channels[0], *size, dtype=torch.float64))
+    block = ResidualBlock(*channels, kernel).to(dtype)
+    compare(block, torch.randn(2, channels[0], *size, dtype=dtype), tolerance=tolerance)
 
 
 @pytest.mark.usefixtures("slab_size", "kernels")
 @pytest.mark.parametrize("stride", [(2, 2, 2), (1, 2, 2), (2, 1, 3)], ids=str)
-def test_inference_of_the_upsampling_block(stride):
-    torch.manual_seed(0)
-    block = UpBlock(10, 9, stride, (3, 3, 3)).double()
-    size = (5, 4, 3)
-    x, skip = (
-        torch.randn(2, c, *s, dtype=torch.float64)
-        for c, s in ((10, size), (9, [a * b for a, b in zip(size, stride, strict=True)]))
-    )
-    compare(block, x, skip)
+@DTYPES
+def test_inference_of_the_upsampling_block(stride, dtype, tolerance):
+    compare(*upsampling(stride, dtype), tolerance=tolerance)
 
 
 @pytest.mark.usefixtures("slab_size")
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+def test_layouts_of_the_input(layout):
+    torch.manual_seed(0)
+    compare(ResidualBlock(5, 5, (3, 3, 3)).double(), layout(torch.randn(2, 5, 6, 7, 4, dtype=torch.float64)))
+    block, x, skip = upsampling((2, 2, 2))
+    compare(block, layout(x), skip)
+    compare(block, x, layout(skip))
+
+
+@pytest.mark.usefixtures("slab_size", "kernels")
 @pytest.mark.parametrize("dimensions", [2, 3])
-def test_inference_of_the_whole_network(dimensions):
+@pytest.mark.parametrize("deep_supervision", [False, True])
+def test_inference_of_the_whole_network(dimensions, deep_supervision, monkeypatch):
     """2D maps do not run in slabs, but the MLPs of both take tokens in parts."""
+    monkeypatch.setattr(swin_block, "TOKENS", 100)
     torch.manual_seed(0)
     strides = [[1] * dimensions] + [[2] * dimensions] * 3
-    network = SwinUNETR(2, 3, strides=strides, feature_size=24, depths=(2, 2), num_heads=(2, 4), window_sizes=(4, 4))
-    network = network.double().eval()
+    options = {"feature_size": 24, "depths": (2, 2), "num_heads": (2, 4), "window_sizes": (4, 4)}
+    network = SwinUNETR(2, 3, strides=strides, deep_supervision=deep_supervision, **options).double().eval()
     compare(network, torch.randn(2, 2, *[24, 16, 32][:dimensions], dtype=torch.float64))
 
 
 def test_mlps_in_parts_keep_drop_path_in_training(monkeypatch):
-    from nnunet_reca.blocks import SwinBlock, swin_block
-
     monkeypatch.setattr(swin_block, "TOKENS", 7)
     torch.manual_seed(0)
     block = SwinBlock(12, 3, (4, 4), (0, 0), drop_path=0.5).double()
@@ -78,6 +103,40 @@ def test_mlps_in_parts_keep_drop_path_in_training(monkeypatch):
     torch.testing.assert_close(out, block(x)[0])
 
 
+def test_an_empty_batch():
+    block = SwinBlock(12, 3, (4, 4), (0, 0)).eval()
+    with torch.no_grad():
+        assert ResidualBlock(2, 3, (3, 3, 3))(torch.randn(0, 2, 4, 4, 4)).shape == (0, 3, 4, 4, 4)
+        assert block(torch.randn(0, 4, 4, 12))[0].shape == (0, 4, 4, 12)
+
+
 def test_one_voxel_raises():
     with torch.no_grad(), pytest.raises(ValueError, match="more than one voxel"):
         ResidualBlock(2, 3, (3, 3, 3))(torch.randn(1, 2, 1, 1, 1))
+
+
+def test_flops_and_fake_tensors_are_those_of_the_block_that_learns():
+    block, x = ResidualBlock(16, 4, (3, 3, 3)), torch.randn(1, 16, 5, 6, 7)
+    counts = []
+    for gradients in (True, False):
+        with FlopCounterMode(display=False) as counter, torch.set_grad_enabled(gradients):
+            block(x)
+        counts.append(counter.get_total_flops())
+    assert counts[0] == counts[1] > 0
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode, torch.no_grad():
+        assert block(mode.from_tensor(x)).shape == (1, 4, 5, 6, 7)
+
+
+def test_a_traced_block_serves_other_sizes():
+    torch.manual_seed(0)
+    block = ResidualBlock(3, 4, (3, 3, 3))
+    with torch.no_grad():
+        traced = torch.jit.trace(block, torch.randn(1, 3, 4, 5, 6))
+        x = torch.randn(2, 3, 9, 4, 7)
+        torch.testing.assert_close(traced(x), block(x), atol=2e-4, rtol=2e-4)
+
+
+def test_the_default_device_does_not_matter():
+    block, x = ResidualBlock(3, 3, (3, 3, 3)), torch.randn(1, 3, 4, 5, 6)
+    with torch.no_grad(), torch.device("meta"):
+        assert block(x).device.type == "cpu"

@@ -3,10 +3,11 @@ import csv
 import hashlib
 import importlib
 import importlib.metadata
-import importlib.util
 import io
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -275,13 +276,29 @@ def test_what_is_missing_is_named_with_two_processes_too(folders, capsys):
     words = ("-d", 999, "-tr", "nnUNetTrainerA", "nnUNetTrainerB", "-f", 0, "-np")
     results = Results(folders)
     results.reference("c0", blobs(0))
-    assert refused(capsys, *words, 2) == refused(capsys, *words, 1)
+    message = refused(capsys, *words, 2)
+    assert "nnUNetTrainerA" in message and "nnUNetTrainerB" in message
+    assert message == refused(capsys, *words, 1)
+
+
+def killed(request):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_killed_process_is_one_message(made, monkeypatch, capsys):
+    monkeypatch.setattr(report, "_gather", killed)
+    assert "ended early" in (message := refused(capsys, *TWO[:-1], "2")) and "say -np 1" in message
+
+
+def test_a_reader_that_cannot_be_sent_is_named(made, monkeypatch, capsys):
+    monkeypatch.setattr("nnunet_reca.report.gather.reader_of", lambda model: lambda: None)
+    monkeypatch.setattr(report, "_in_new_process", lambda function, request: function(request))
+    assert "the reader function cannot be sent to another process" in refused(capsys, *TWO[:-1], "2")
 
 
 def test_missing_libraries_name_the_extra(folders, capsys, monkeypatch):
-    find_spec = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "monai" else find_spec(name))
-    assert "monai cannot be found; run pip install 'nnunet-reca[report]'" in refused(capsys, *TWO)
+    monkeypatch.setattr(report, "_imports", lambda name: name != "monai")
+    assert "monai cannot be imported; run pip install 'nnunet-reca[report]'" in refused(capsys, *TWO)
 
 
 def test_fold_all_is_compared_with_a_warning(folders, capsys):
