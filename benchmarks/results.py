@@ -42,7 +42,7 @@ def main() -> None:
     for (case, *about), rows in rows_by_case().items():
         variants = dict.fromkeys(v for row in rows for q in QUANTITIES for v in row[q])
         base = "monai" if "monai" in variants else "sa"
-        runs = sum(bool(row["step_s"]) for row in rows)
+        runs = sum(bool(row["inference_s"]) for row in rows)
         print(f"\n{case}, {', '.join(filter(None, about))}, {runs} run{'s' * (runs > 1)}, ratios to {base}\n")
         print(f"| network | {' | '.join(QUANTITIES.values())} |\n|{' --- |' * 5}")
         for variant in variants:

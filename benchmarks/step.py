@@ -145,6 +145,7 @@ def measure_case(name: str, arguments: Any) -> dict[str, Any]:
         "inference": [v for v in compared if v != "reca_checkpoint"],
         "step": [v for v in compared if v != "monai_flash"],
     }
+    kinds = {kind: names if kind in arguments.kinds else [] for kind, names in kinds.items()}
     row = {"case": name, **compare_runs(name, compared, kinds, arguments)}
     for kind, names in kinds.items():
         row[f"{kind}_mib"] = {
@@ -173,7 +174,7 @@ COLUMNS = ("inference_s", "step_s", "inference_mib", "step_mib")
 
 def show(row: dict[str, Any]) -> None:
     """One line per network: seconds and MiB, each with its ratio to the self-attention of MONAI, or to ours."""
-    base = "monai" if "monai" in row["step_s"] or "monai" in row["step_mib"] else "sa"
+    base = "monai" if any("monai" in row[column] for column in COLUMNS) else "sa"
     print(f"\n{row['case']}, ratios to {base}")
     print("| network | inference s | training step s | inference MiB | training step MiB |")
     print("| --- | --- | --- | --- | --- |")
@@ -190,6 +191,7 @@ def main() -> None:
     parser = measure.parser(__doc__)
     parser.add_argument("--cases", nargs="+", choices=CASES, default=DEFAULT)
     parser.add_argument("--variants", nargs="+", help="networks to compare, default all")
+    parser.add_argument("--kinds", nargs="+", choices=("inference", "step"), default=["inference", "step"])
     parser.add_argument("--precision", choices=("fp32", "bf16", "fp16"), default="fp32")
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--no-memory", action="store_true", help="timings only")

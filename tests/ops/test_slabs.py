@@ -129,7 +129,7 @@ def test_with_and_without_onednn(monkeypatch):
     assert len(called) == 1
 
 
-def test_what_runs_in_slabs():
+def test_what_runs_in_slabs(monkeypatch):
     x = torch.randn(1, 2, 4, 4, 4)
     assert not runs_in_slabs(x)  # gradients are on
     with torch.no_grad():
@@ -140,5 +140,9 @@ def test_what_runs_in_slabs():
             assert not runs_in_slabs(x)
         with FlopCounterMode(display=False):
             assert not runs_in_slabs(x)
+        for module, function in ((torch.jit, "is_tracing"), (torch.compiler, "is_compiling")):
+            with monkeypatch.context() as patch:
+                patch.setattr(module, function, lambda: True)
+                assert not runs_in_slabs(x)
     with torch.inference_mode():
         assert runs_in_slabs(x)
