@@ -191,7 +191,9 @@ def main() -> None:
     parser = measure.parser(__doc__)
     parser.add_argument("--cases", nargs="+", choices=CASES, default=DEFAULT)
     parser.add_argument("--variants", nargs="+", help="networks to compare, default all")
-    parser.add_argument("--kinds", nargs="+", choices=("inference", "step"), default=["inference", "step"])
+    parser.add_argument(
+        "--kinds", nargs="+", choices=("inference", "step"), default=["inference", "step"], help="default both"
+    )
     parser.add_argument("--precision", choices=("fp32", "bf16", "fp16"), default="fp32")
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--no-memory", action="store_true", help="timings only")

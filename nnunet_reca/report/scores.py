@@ -258,7 +258,7 @@ def _together(tasks: Sequence[Task], processes: int) -> Iterator[tuple[int, list
             except (MemoryError, BrokenProcessPool):
                 pool.shutdown(cancel_futures=True)
                 raise
-            except Exception as error:  # a reader that cannot be sent to another process
+            except Exception as error:  # whatever stops a case, it must be named
                 yield position, [_fault(tasks[position].reference, error)]
 
 
