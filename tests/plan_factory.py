@@ -39,6 +39,23 @@ def make_configuration(patch_size: list[int], strides: list[list[int]], **more: 
     }
 
 
+def in_old_format(configuration: dict[str, Any], network: str = "PlainConvUNet") -> dict[str, Any]:
+    """The configuration as nnU-Net before 2.5 wrote it: without an architecture."""
+    old = copy.deepcopy(configuration)
+    arguments = old.pop("architecture")["arch_kwargs"]
+    stages = len(arguments["strides"])
+    return old | {
+        "UNet_class_name": network,
+        "UNet_base_num_features": 32,
+        "unet_max_num_features": 320,
+        "n_conv_per_stage_encoder": [2] * stages,
+        "n_conv_per_stage_decoder": [2] * (stages - 1),
+        "num_pool_per_axis": [stages - 1] * len(old["patch_size"]),
+        "pool_op_kernel_sizes": arguments["strides"],
+        "conv_kernel_sizes": arguments["kernel_sizes"],
+    }
+
+
 HIPPOCAMPUS_3D = make_configuration([40, 56, 40], [[1, 1, 1], [2, 2, 2], [2, 2, 2], [2, 2, 2]])
 HIPPOCAMPUS_2D = make_configuration([56, 40], [[1, 1], [2, 2], [2, 2], [2, 2]])
 DATASET_JSON = {

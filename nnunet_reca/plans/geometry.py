@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from nnunet_reca.plans.topology import planned_topology
+
 Size = tuple[int, ...]
 
 
@@ -25,26 +27,23 @@ class Geometry:
 
     @classmethod
     def from_configuration(cls, configuration: Mapping[str, Any], *, name: str = "configuration") -> "Geometry":
-        """Read a resolved configuration of an nnU-Net plan (2.x format).
+        """Read a resolved configuration of an nnU-Net plan, of any 2.x format, see :func:`planned_topology`.
 
         Args:
-            configuration: with ``patch_size`` and ``architecture["arch_kwargs"]["strides"]``.
+            configuration: with a ``patch_size``, and strides where its format has them.
             name: of the configuration, for messages.
 
         Raises:
             ValueError: if entries are missing or do not fit each other.
         """
-        arguments = (configuration.get("architecture") or {}).get("arch_kwargs") or {}
-        if "patch_size" not in configuration or "strides" not in arguments:
+        if not configuration.get("patch_size"):
             raise ValueError(
-                f"expected {name} to have a patch_size and strides in architecture/arch_kwargs, got "
-                f"{sorted(configuration)} and {sorted(arguments)}; plan with nnUNetv2_plan_experiment (the default or "
-                "a ResEnc planner)"
+                f"expected {name} to have a patch_size, got {sorted(configuration)}; plan with nnUNetv2_plan_experiment"
             )
+        strides, kernels = planned_topology(configuration, name=name)
         patch_size = tuple(int(p) for p in configuration["patch_size"])
         dimensions = len(patch_size)
-        strides = tuple(_per_axis(s, dimensions) for s in arguments["strides"])
-        kernels = arguments.get("kernel_sizes") or 3
+        strides = tuple(_per_axis(s, dimensions) for s in strides)
         kernels = [kernels] * len(strides) if isinstance(kernels, int) else kernels
         kernel_sizes = tuple(_per_axis(k, dimensions) for k in kernels)
         geometry = cls(patch_size, strides, kernel_sizes)

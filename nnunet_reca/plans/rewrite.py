@@ -22,7 +22,8 @@ def rewrite_plan(
     """Copy of an nnU-Net plan whose configuration names our network and its arguments.
 
     Only ``configurations[configuration]`` changes: ``architecture`` names our network, ``planned_architecture`` keeps
-    what nnU-Net planned; a plan that was rewritten before starts from there again.
+    what nnU-Net planned, null where its format (before 2.5) names no architecture, whose keys stay beside. A plan that
+    was rewritten before starts from there again.
 
     Args:
         plans: content of a plans file.
@@ -37,9 +38,8 @@ def rewrite_plan(
         ValueError: if the configuration does not exist or does not suit the network.
     """
     kind = NETWORKS[network]
-    resolved = _resolve(plans["configurations"], configuration)
-    planned = resolved.get("planned_architecture", resolved.get("architecture", {}))
-    geometry = Geometry.from_configuration({**resolved, "architecture": planned}, name=configuration)
+    resolved = _resolve(_as_planned(plans["configurations"]), configuration)
+    geometry = Geometry.from_configuration(resolved, name=configuration)
     kwargs = kind.arguments(kind.fitted(geometry, network, configuration), PRESETS[network, size])
     kwargs["recurrent"] = recurrent
     if kind.windowed:
@@ -49,9 +49,20 @@ def rewrite_plan(
     rewritten = copy.deepcopy(dict(plans))
     rewritten["configurations"][configuration] |= {
         "architecture": {"network_class_name": kind.class_path, "arch_kwargs": kwargs, "_kw_requires_import": []},
-        "planned_architecture": copy.deepcopy(planned),
+        "planned_architecture": copy.deepcopy(resolved.get("architecture")),
     }
     return rewritten
+
+
+def _as_planned(configurations: Mapping[str, Any]) -> dict[str, Any]:
+    """The configurations before any of them was rewritten."""
+    planned = {name: dict(configuration) for name, configuration in configurations.items()}
+    for configuration in planned.values():
+        if "planned_architecture" in configuration:
+            architecture = configuration.pop("planned_architecture")
+            configuration.pop("architecture", None)
+            configuration |= {} if architecture is None else {"architecture": architecture}
+    return planned
 
 
 def _resolve(configurations: Mapping[str, Any], name: str, *, seen: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -65,6 +76,4 @@ def _resolve(configurations: Mapping[str, Any], name: str, *, seen: tuple[str, .
         raise ValueError(f"expected configurations that inherit without a circle, got {' -> '.join((*seen, name))}")
     own = configurations[name]
     inherited = _resolve(configurations, own["inherits_from"], seen=(*seen, name)) if own.get("inherits_from") else {}
-    if "architecture" in own:
-        inherited.pop("planned_architecture", None)
     return {**inherited, **own}

@@ -1,5 +1,7 @@
+import copy
+
 import pytest
-from plan_factory import HIPPOCAMPUS_3D, make_configuration
+from plan_factory import HIPPOCAMPUS_2D, HIPPOCAMPUS_3D, in_old_format, make_configuration
 
 from nnunet_reca.plans import Geometry
 from nnunet_reca.plans.geometry import window_size
@@ -53,8 +55,43 @@ def test_impossible_plans_name_expected_got_and_fix(patch, strides, message):
         Geometry.from_configuration(make_configuration(patch, strides))
 
 
-def test_plan_without_strides_names_the_planners_to_use():
-    configuration = make_configuration([64, 64], [[1, 1], [2, 2]])
-    del configuration["architecture"]["arch_kwargs"]["strides"]
-    with pytest.raises(ValueError, match="nnUNetv2_plan_experiment"):
-        Geometry.from_configuration(configuration, name="2d")
+ANISOTROPIC = make_configuration([20, 256, 224], [[1, 1, 1], [1, 2, 2], [1, 2, 2], [2, 2, 2], [2, 2, 2], [1, 2, 2]])
+ANISOTROPIC["architecture"]["arch_kwargs"]["kernel_sizes"] = [[1, 3, 3], [1, 3, 3], *[[3, 3, 3]] * 4]
+
+
+@pytest.mark.parametrize("network", ["PlainConvUNet", "ResidualEncoderUNet"])
+@pytest.mark.parametrize(
+    "configuration", [HIPPOCAMPUS_2D, HIPPOCAMPUS_3D, ANISOTROPIC], ids=["2d", "3d", "anisotropic"]
+)
+def test_plans_from_before_architectures_have_the_same_geometry(configuration, network):
+    old = in_old_format(configuration, network)
+    before = copy.deepcopy(old)
+    assert Geometry.from_configuration(old) == Geometry.from_configuration(configuration)
+    assert old == before
+
+
+@pytest.mark.parametrize("arguments", [{}, {"patch_embed_size": [8, 8, 8]}], ids=["named", "primus"])
+def test_networks_without_strides_get_those_of_nnunets_planners(arguments):
+    """As in plans of fine-tuning, whose networks are only named or have one patch embedding."""
+    configuration = make_configuration([160, 160, 160], []) | {"spacing": [1.0, 1.0, 1.0]}
+    configuration["architecture"] = {"network_class_name": "PrimusM", "arch_kwargs": arguments}
+    assert Geometry.from_configuration(configuration).strides == ((1, 1, 1), *[(2, 2, 2)] * 5)
+    thick = configuration | {"patch_size": [20, 256, 224], "spacing": [4.0, 0.8, 0.8]}
+    planned = Geometry.from_configuration(thick)
+    assert planned.total_stride[0] == 4 and planned.strides[:3] == ((1, 1, 1), (1, 2, 2), (1, 2, 2))
+    assert planned.kernel_sizes[0] == (1, 3, 3)
+    assert Geometry.from_configuration(configuration | {"spacing": None}).poolings == 5
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"patch_size": None}, "expected 2d to have a patch_size"),
+        ({"UNet_class_name": "Mine"}, "expected 2d to have an architecture, .* nnUNetv2_plan_experiment"),
+        ({"pool_op_kernel_sizes": None}, "expected 2d to have an architecture, .* misses 'pool_op_kernel_sizes'"),
+    ],
+)
+def test_plans_that_nnunet_cannot_read_say_what_is_missing(changes, message):
+    configuration = in_old_format(HIPPOCAMPUS_2D) | changes
+    with pytest.raises(ValueError, match=message):
+        Geometry.from_configuration({k: v for k, v in configuration.items() if v is not None}, name="2d")

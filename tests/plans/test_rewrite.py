@@ -6,7 +6,7 @@ import pytest
 import torch
 from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
-from plan_factory import HIPPOCAMPUS_2D, HIPPOCAMPUS_3D, make_configuration, make_plans
+from plan_factory import HIPPOCAMPUS_2D, HIPPOCAMPUS_3D, in_old_format, make_configuration, make_plans
 
 from nnunet_reca.blocks import SwinStage
 from nnunet_reca.plans import rewrite_plan
@@ -87,6 +87,24 @@ def test_own_architecture_wins_over_what_a_rewritten_parent_planned():
     own["architecture"]["arch_kwargs"].update(strides=[[1] * 3, [2] * 3, [2] * 3], kernel_sizes=[[3] * 3] * 3)
     plans = rewrite_plan(make_plans(fullres=HIPPOCAMPUS_3D, own=own), "fullres", **SWIN)
     assert len(arguments(plans, "own")["strides"]) == 3
+
+
+def test_old_format_gives_the_network_of_the_new_one_and_can_be_rewritten_again():
+    plans = make_plans(a=in_old_format(HIPPOCAMPUS_3D), child={"inherits_from": "a", "batch_size": 5})
+    for name in ("a", "child"):
+        once = rewrite_plan(plans, name, **SWIN)
+        assert once["configurations"][name]["architecture"]["arch_kwargs"] == arguments(
+            make_plans(a=HIPPOCAMPUS_3D), "a"
+        )
+        assert rewrite_plan(once, name, **SWIN) == once
+        read = PlansManager(once).get_configuration(name)
+        assert read.pool_op_kernel_sizes == HIPPOCAMPUS_3D["architecture"]["arch_kwargs"]["strides"]
+
+
+def test_child_of_a_rewritten_parent_keeps_its_own_topology_in_the_old_format():
+    shallow = in_old_format(make_configuration([40, 56, 40], [[1] * 3, [2] * 3, [2] * 3]))
+    plans = make_plans(a=in_old_format(HIPPOCAMPUS_3D), child={"inherits_from": "a", **shallow})
+    assert len(arguments(rewrite_plan(plans, "a", **SWIN), "child")["strides"]) == 3
 
 
 def test_anisotropic_strides_merge_only_those_axes():
