@@ -18,6 +18,7 @@ DATASET = "Dataset999_Test"
 LABELS = {"background": 0, "Liver": 1, "Spleen": 2}
 SPACING = (3.0, 0.7, 1.1)
 SHAPE = (5, 17, 13)
+END = "2026-01-01 00:00:00.0: Training done. \n"
 EPOCH = """2026-01-01 00:00:00.0:  
 2026-01-01 00:00:00.0: Epoch {n} 
 2026-01-01 00:00:00.0: train_loss {train} 
@@ -87,9 +88,10 @@ class Results:
         folds: Mapping[str, Mapping[str, np.ndarray]],
         configuration: str = "3d_fullres",
         labels: Mapping[str, Any] | None = None,
+        plans_name: str = "nnUNetPlans",
     ) -> Path:
         """A trained and validated model: predictions by fold and case."""
-        folder = self.results / f"{trainer}__nnUNetPlans__{configuration}"
+        folder = self.results / f"{trainer}__{plans_name}__{configuration}"
         folder.mkdir()
         reader = "NaturalImage2DIO" if self.ending == ".png" else "SimpleITKIO"
         plans = make_plans(**{"2d": HIPPOCAMPUS_2D, "3d_fullres": HIPPOCAMPUS_3D}) | {"image_reader_writer": reader}
@@ -118,7 +120,7 @@ class Results:
         summary = {"metric_per_case": found, "mean": {}, "foreground_mean": {}}
         save_summary_json(summary, str(folder / "validation" / "summary.json"))
         (folder / "checkpoint_final.pth").touch()
-        text = "".join(epoch_text(n, train=0.5 - n, val=0.25 - n, seconds=10 + n) for n in range(3))
+        text = "".join(epoch_text(n, train=0.5 - n, val=0.25 - n, seconds=10 + n) for n in range(3)) + END
         (folder / "training_log_2026_1_1_00_00_00.txt").write_text(text)
 
 

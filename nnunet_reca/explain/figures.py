@@ -19,7 +19,7 @@ from matplotlib.ticker import MaxNLocator
 
 from nnunet_reca.explain.overlap import Cut, Scores
 from nnunet_reca.explain.planes import Plane
-from nnunet_reca.report.palette import ON_GREY
+from nnunet_reca.results.palette import ON_GREY
 
 ATTENTION, DIFFERENCE = "magma", "RdBu_r"
 OVERLAY = 0.75

@@ -9,7 +9,7 @@ from typing import Any
 from nnunet_reca.explain.attention import View
 from nnunet_reca.explain.output import KIND, RECORD
 from nnunet_reca.explain.overlap import Cut
-from nnunet_reca.report.output import write_csv
+from nnunet_reca.results.output import write_csv
 
 CUT_COLUMNS = (
     "cut",

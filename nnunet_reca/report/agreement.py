@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nnunet_reca.report.models import ComparisonError, Key, Model, Region
+from nnunet_reca.report.models import Key, Model
+from nnunet_reca.results.labels import Region
+from nnunet_reca.results.problems import Problems
 
 #: cases that a message names before it only counts
 NAMED = 8
@@ -33,19 +35,19 @@ def agree(models: Sequence[Model], *, intersection: bool = False) -> Common:
         intersection: compare what all have in common instead, and say what was left out.
 
     Raises:
-        ComparisonError: naming all differences, or if nothing is common.
+        Problems: naming all differences, or if nothing is common.
     """
     first = models[0]
     problems = [p for m in models[1:] for p in (*_labels_differ(first, m), *_cases_differ(first, m))]
     keys = set(first.validations).intersection(*(m.validations for m in models))
-    regions = {n: r for n, r in first.regions.items() if all(m.regions.get(n) == r for m in models)}
-    if any(m.ignore != first.ignore for m in models):
-        raise ComparisonError(problems)  # scores of differently masked voxels have nothing in common
+    regions = {n: r for n, r in first.labels.regions.items() if all(m.labels.regions.get(n) == r for m in models)}
+    if any(m.labels.ignore != first.labels.ignore for m in models):
+        raise Problems(problems)  # scores of differently masked voxels have nothing in common
     if problems and not intersection:
-        raise ComparisonError([*problems, "say --intersection to compare what all models have in common"])
+        raise Problems([*problems, "say --intersection to compare what all models have in common"])
     if not keys or not regions:
-        raise ComparisonError([*problems, "nothing is common to all models: no case, or no label"])
-    return Common(tuple(sorted(keys, key=_order)), regions, first.ignore, tuple(problems))
+        raise Problems([*problems, "nothing is common to all models: no case, or no label"])
+    return Common(tuple(sorted(keys, key=_order)), regions, first.labels.ignore, tuple(problems))
 
 
 def _order(key: Key) -> tuple[int, str, str]:
@@ -54,12 +56,12 @@ def _order(key: Key) -> tuple[int, str, str]:
 
 def _labels_differ(first: Model, other: Model) -> list[str]:
     found = []
-    for name in dict.fromkeys([*first.regions, *other.regions]):
-        mine, theirs = (m.regions.get(name, "not there") for m in (first, other))
+    for name in dict.fromkeys([*first.labels.regions, *other.labels.regions]):
+        mine, theirs = (m.labels.regions.get(name, "not there") for m in (first, other))
         if mine != theirs:
             found.append(f"label {name}: {mine} in {first.name}, {theirs} in {other.name}")
-    if first.ignore != other.ignore:
-        found.append(f"ignore label: {first.ignore} in {first.name}, {other.ignore} in {other.name}")
+    if first.labels.ignore != other.labels.ignore:
+        found.append(f"ignore label: {first.labels.ignore} in {first.name}, {other.labels.ignore} in {other.name}")
     return found
 
 

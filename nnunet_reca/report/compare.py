@@ -17,7 +17,7 @@ import nnunet_reca
 from nnunet_reca.report.gather import Gathered, gather
 from nnunet_reca.report.models import asked_for, find_models
 from nnunet_reca.report.naming import CONFIGURATION, FOLDS, PLANS, report_name, short_names
-from nnunet_reca.report.output import KIND, usable_output, whole_folder, write_csv, write_json
+from nnunet_reca.results.output import KIND, usable_output, whole_folder, write_csv, write_json
 
 if TYPE_CHECKING:
     from nnunet_reca.report.figures import Drawing
@@ -165,7 +165,7 @@ def _measure_and_write(request: Request, output: Path, found: Gathered, about: M
         tolerance=request.tolerance,
         processes=request.processes,
     )
-    names = short_names(measured.models)
+    names = short_names([model.name for model in found.models])
     paired = statistics.compare(measured, all_pairs=request.all_pairs)
     sentences = [wording.sentence(p, measured.unit, names) for p in wording.headline_pairs(paired)]
     with whole_folder(output, overwrite=request.overwrite) as folder:
@@ -186,6 +186,7 @@ def _about(request: Request, found: Gathered) -> dict[str, Any]:
         "dataset": found.dataset,
         "folds": list(found.models[0].folds),
         "left_out": list(found.common.left_out),
+        "remarks": [f"{model.name}, {remark}" for model in found.models for remark in model.remarks],
         "arguments": {key: str(v) if isinstance(v, Path) else v for key, v in asdict(request).items()},
         "versions": {"nnunet_reca": nnunet_reca.__version__, **{name: _version(name) for name in packages}},
     }
@@ -244,11 +245,13 @@ def _page(
 
     cases = len({case for _, case in scores.keys})
     models, left_out = found.models, about["left_out"]
+    remarks_below = ["The comparison needs the validations only; this is what else it looked for."]
     only = ["Only what all models have in common is compared."]
     sections = [
         Section("What the cases say", sentences, kind="lead"),
         *_about_all(scores),
-        Section("Models", points=[f"{names[m.name]}: {m.name}" for m in models]),
+        Section("Models", points=[f"{names[str(m.name)]}: {m.name}" for m in models]),
+        *([Section("What is not there", remarks_below, about["remarks"])] if about["remarks"] else []),
         *([Section("Left out", only, left_out, kind="warning")] if left_out else []),
         Section("Scores", tables=shown["scores"], drawings=drawings["scores"]),
         Section("Differences on the same cases", tables=shown["differences"]),

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from nnunet_reca.report.logs import TrainingLog
 from nnunet_reca.report.models import Model
+from nnunet_reca.results.files import read_json
+from nnunet_reca.results.logs import TrainingLog
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Cost:
         batch_size: of the plan.
         parameters: of the network.
         flops: of a forward pass of one patch.
-        epochs: of the folds' trainings, the fewest and the most.
+        epochs: of the folds' trainings, the fewest and the most, by their logs.
         epoch_seconds: median over the epochs of all folds.
         peak_memory: largest in any log, in GiB.
         notes: what a reader must know, such as why something is not known.
@@ -57,10 +58,10 @@ def cost_of(model: Model, logs: Sequence[TrainingLog]) -> Cost:
     """Cost of a model from its plan and the logs of its folds; never fails, notes say what is not known."""
     network = _network(model)
     seconds = [epoch.seconds for log in logs for epoch in log.epochs.values() if epoch.seconds is not None]
-    lengths = [len(log.epochs) for log in logs if log.epochs]
+    lengths = [max(log.epochs) + 1 for log in logs if log.epochs]
     memory = [log.peak_memory for log in logs if log.peak_memory is not None]
     return Cost(
-        model.name,
+        str(model.name),
         network.patch_size,
         network.batch_size,
         network.parameters,
@@ -68,7 +69,7 @@ def cost_of(model: Model, logs: Sequence[TrainingLog]) -> Cost:
         (min(lengths), max(lengths)) if lengths else None,
         statistics.median(seconds) if seconds else None,
         max(memory) if memory else None,
-        (*network.notes, *(note for log in logs for note in log.notes)),
+        tuple(network.notes),
     )
 
 
@@ -91,14 +92,14 @@ def _fill(found: _Network, model: Model) -> None:
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
     from torch.utils.flop_counter import FlopCounterMode
 
-    plans, dataset_json = PlansManager(model.read("plans.json")), model.read("dataset.json")
-    chosen = plans.get_configuration(model.configuration)
+    plans, dataset_json = PlansManager(read_json(model.plans_file)), read_json(model.dataset_file)
+    chosen = plans.get_configuration(model.name.configuration)
     found.patch_size, found.batch_size = tuple(int(size) for size in chosen.patch_size), int(chosen.batch_size)
     if chosen.previous_stage_name:
         found.notes.append(f"second stage of a cascade, the cost of {chosen.previous_stage_name} comes on top")
     channels = determine_num_input_channels(plans, chosen, dataset_json)
     heads = plans.get_label_manager(dataset_json).num_segmentation_heads
-    trainer, notes = _trainer(model.trainer)
+    trainer, notes = _trainer(model.name.trainer)
     found.notes += notes
     with contextlib.redirect_stdout(io.StringIO()), torch.device("meta"), torch.no_grad():
         network = trainer.build_network_architecture(plans, chosen, channels, heads, False).eval()

@@ -13,11 +13,11 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from nnunet_reca.report.content import heading
-from nnunet_reca.report.logs import TrainingLog
 from nnunet_reca.report.naming import wrapped
-from nnunet_reca.report.palette import COLOURS, LINES, MARKERS
 from nnunet_reca.report.scores import METRICS, Metric, Scores
 from nnunet_reca.report.statistics import MEAN, TIE, by_case, nan_mean, pairs, rightly_empty_is_perfect
+from nnunet_reca.results.logs import TrainingLog
+from nnunet_reca.results.palette import COLOURS, LINES, MARKERS
 
 BETTER, WORSE, EQUAL = COLOURS[0], COLOURS[1], "#808080"
 #: labels in one row of a figure

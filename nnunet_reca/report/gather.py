@@ -8,9 +8,11 @@ from typing import Any
 
 from nnunet_reca.report.agreement import Common, agree
 from nnunet_reca.report.cost import Cost, cost_of
-from nnunet_reca.report.logs import TrainingLog, read_logs
-from nnunet_reca.report.models import ComparisonError, Model
-from nnunet_reca.report.readers import reader_of
+from nnunet_reca.report.models import Model
+from nnunet_reca.results.files import name_in_path, read_json
+from nnunet_reca.results.images import reader_of
+from nnunet_reca.results.logs import TrainingLog, read_logs
+from nnunet_reca.results.problems import Problems
 
 
 @dataclass(frozen=True)
@@ -45,9 +47,9 @@ def gather(dataset: str, models: Sequence[Model], *, intersection: bool) -> Gath
     """
     common = agree(models, intersection=intersection)
     references, images = _data(dataset, models[0], common)
-    reader = reader_of(models[0])
-    logs = {model.name: [read_logs(model.folder / f"fold_{fold}") for fold in model.folds] for model in models}
-    costs = [cost_of(model, logs[model.name]) for model in models]
+    reader = reader_of(models[0].plans_file)
+    logs = {str(model.name): [read_logs(model.folder / f"fold_{fold}") for fold in model.folds] for model in models}
+    costs = [cost_of(model, logs[str(model.name)]) for model in models]
     return Gathered(dataset, models, common, references, images, reader, logs, costs)
 
 
@@ -55,9 +57,9 @@ def _data(dataset: str, model: Model, common: Common) -> tuple[dict[str, Path], 
     """Reference and images by case. References are those of the preprocessed folder, else of the raw data.
 
     Raises:
-        ComparisonError: naming every case without a reference.
+        Problems: naming every case without a reference.
     """
-    ending = str(model.read("dataset.json")["file_ending"])
+    ending = str(read_json(model.dataset_file)["file_ending"])
     raw = _raw_cases(dataset)
     references: dict[str, Path] = {}
     images: dict[str, list[Path]] = {}
@@ -65,24 +67,41 @@ def _data(dataset: str, model: Model, common: Common) -> tuple[dict[str, Path], 
     preprocessed = Path(os.environ.get("nnUNet_preprocessed") or os.devnull) / dataset / "gt_segmentations"
     for case in dict.fromkeys(case for _, case in common.keys):
         files = raw.get(case, {})
-        candidates = [preprocessed / f"{case}{ending}", *([Path(files["label"])] if "label" in files else [])]
-        found = next((file for file in candidates if file.is_file()), None)
-        if found is None:
+        candidates = [preprocessed / f"{case}{ending}", *files.get("label", ())]
+        reference = _first_file(candidates)
+        if reference is None:
             problems.append(f"{case}: no reference, looked for {' and '.join(map(str, candidates))}")
         else:
-            references[case] = found
-        images[case] = [Path(file) for file in files.get("images", ()) if Path(file).is_file()]
+            references[case] = reference
+        channels = [_first_file(places) for places in files.get("images", ())]
+        images[case] = [file for file in channels if file]
     if problems:
-        raise ComparisonError([*problems, "set nnUNet_preprocessed or nnUNet_raw to the folder of the trainings"])
+        raise Problems([*problems, "set nnUNet_preprocessed or nnUNet_raw to the folder of the trainings"])
     return references, images
 
 
+def _first_file(candidates: Sequence[Path]) -> Path | None:
+    return next((file for file in candidates if file.is_file()), None)
+
+
 def _raw_cases(dataset: str) -> Mapping[str, Mapping[str, Any]]:
-    """Files of the raw data set, by case; empty where it is not at hand."""
+    """Places where the raw data set's label and each of its images may lie, by case; empty where it is not at hand."""
     from nnunetv2.utilities.utils import get_filenames_of_train_images_and_targets
 
     folder = Path(os.environ.get("nnUNet_raw") or os.devnull) / dataset
     try:
-        return get_filenames_of_train_images_and_targets(str(folder))
+        cases = get_filenames_of_train_images_and_targets(str(folder))
+        return {
+            case: {
+                "label": _places(folder, "labelsTr", files["label"]),
+                "images": [_places(folder, "imagesTr", file) for file in files["images"]],
+            }
+            for case, files in cases.items()
+        }
     except (OSError, ValueError, KeyError, TypeError, AssertionError, RuntimeError):
         return {}
+
+
+def _places(raw: Path, usual: str, file: str) -> list[Path]:
+    """A file that dataset.json may list with the path of another system: as it says, and where nnU-Net has such."""
+    return list(dict.fromkeys([Path(file), Path(file.replace("\\", "/")), raw / usual / name_in_path(file)]))

@@ -18,8 +18,8 @@ from monai.metrics.utils import get_mask_edges, get_surface_distance
 from numpy.typing import NDArray
 from scipy.ndimage import find_objects
 
-from nnunet_reca.report.models import Region, values_of
 from nnunet_reca.report.scores import CaseScore
+from nnunet_reca.results.labels import Region, values_of
 
 
 def score_case(

@@ -3,6 +3,8 @@
 import math
 from collections.abc import Sequence
 
+from nnunet_reca.results.files import ModelName
+
 PREFIX = "nnUNetTrainer"
 #: nnU-Net's own, which go without saying
 CONFIGURATION, PLANS, FOLDS = "3d_fullres", "nnUNetPlans", ("0", "1", "2", "3", "4")
@@ -12,21 +14,20 @@ UNKNOWN = "–"
 LONGEST = 150
 
 
-def short_names(names: Sequence[str]) -> dict[str, str]:
-    """Shortest names that tell the models ``trainer__plans__configuration`` apart."""
-    parts = [name.split("__") for name in names]
-    varies = [len({part[axis] for part in parts}) > 1 for axis in range(3)]
-    trainers = _short_trainers([part[0] for part in parts])
-    found = {}
-    for name, trainer, (_, plans, configuration) in zip(names, trainers, parts, strict=True):
+def short_names(names: Sequence[ModelName]) -> dict[str, str]:
+    """Shortest names that tell models apart, by the whole name."""
+    varies = [len(set(part)) > 1 for part in zip(*names, strict=True)]
+    trainers = _short_trainers([name.trainer for name in names])
+    short = {}
+    for name, trainer in zip(names, trainers, strict=True):
         shown = [trainer] if varies[0] or not any(varies) else []
-        shown += [configuration] if varies[2] else []
-        shown += [plans] if varies[1] else []
-        found[name] = ", ".join(shown)
-    return found if len(set(found.values())) == len(names) else dict(zip(names, names, strict=True))
+        shown += [name.configuration] if varies[2] else []
+        shown += [name.plans] if varies[1] else []
+        short[str(name)] = ", ".join(shown)
+    return short if len(set(short.values())) == len(names) else {str(name): str(name) for name in names}
 
 
-def report_name(models: Sequence[tuple[str, str, str]], folds: Sequence[str]) -> str:
+def report_name(models: Sequence[ModelName], folds: Sequence[str]) -> str:
     """A folder's name for the comparison of models (trainer, plans, configuration): all but nnU-Net's defaults."""
     each = [[_without_prefix(trainer)] for trainer, _, _ in models]
     shared = []

@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 
 from nnunet_reca.report.figures import DPI, STYLE, Drawing, fitting_columns, style_of
 from nnunet_reca.report.gather import Gathered
-from nnunet_reca.report.models import Key, Region, values_of
+from nnunet_reca.report.models import Key
 from nnunet_reca.report.naming import UNKNOWN, number, wrapped
-from nnunet_reca.report.palette import LINES, ON_GREY
-from nnunet_reca.report.readers import common_spacing, is_natural_image, read_segmentation
 from nnunet_reca.report.scores import METRICS, Scores
 from nnunet_reca.report.statistics import nan_mean, rightly_empty_is_perfect
+from nnunet_reca.results.images import common_spacing, is_natural_image, read_segmentation
+from nnunet_reca.results.labels import Region, values_of
+from nnunet_reca.results.palette import LINES, ON_GREY
 
 #: both of two models wrong
 BOTH = "#F0E442"
@@ -72,7 +73,7 @@ def draw_overlays(found: Gathered, scores: Scores, names: Mapping[str, str], fol
 
     drawings = []
     means = nan_mean(scores.values["dice"], 2) * 100
-    models = [names[model.name] for model in found.models]
+    models = [names[str(model.name)] for model in found.models]
     for rank, position in enumerate(tqdm(most_different(scores, count), desc="drawing cases", unit="case"), start=1):
         fold, case = scores.keys[position]
         cut = _slice(found, (fold, case))

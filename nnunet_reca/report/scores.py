@@ -12,8 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnunet_reca.report.agreement import Common
-from nnunet_reca.report.models import ComparisonError, Key, Model, Region, Validation
-from nnunet_reca.report.readers import common_spacing, distance_unit, read_segmentation
+from nnunet_reca.report.models import Key, Model
+from nnunet_reca.results.images import common_spacing, distance_unit, read_segmentation
+from nnunet_reca.results.labels import Region
+from nnunet_reca.results.problems import Problems
+from nnunet_reca.results.validation import Validation
 
 #: a Dice further away from summary.json's is another prediction's, or another reference's
 DICE_TOLERANCE = 1e-4
@@ -167,7 +170,7 @@ def measure(
         processes: that work in parallel, one case each.
 
     Raises:
-        ComparisonError: naming every file that cannot be read, and every Dice that is not summary.json's.
+        Problems: naming every file that cannot be read, and every Dice that is not summary.json's.
         ValueError: if memory is short.
     """
     tasks = _tasks(models, common, references, reader, tolerance)
@@ -188,8 +191,8 @@ def measure(
                 values["hd95"][place], values["nsd"][place] = scores[label].hd95, scores[label].nsd
                 one_empty[place] = scores[label].one_empty
     if problems:
-        raise ComparisonError(sorted(problems), "files do not fit")
-    names, labels = tuple(m.name for m in models), tuple(common.regions)
+        raise Problems(sorted(problems), "files do not fit")
+    names, labels = tuple(str(m.name) for m in models), tuple(common.regions)
     return Scores(names, common.keys, labels, values, one_empty, distance_unit(reader), tolerance)
 
 

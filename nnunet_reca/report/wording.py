@@ -93,7 +93,7 @@ def limits(models: Sequence[Model], scores: Scores) -> list[str]:
         _dependence(len(scores.folds)),
         "Settings that were chosen by these validation cases make their scores too good; a test set shows it.",
     ]
-    if len({m.configuration for m in models}) > 1:
+    if len({m.name.configuration for m in models}) > 1:
         found.append("Configurations differ, and with them patch, resolution and context, not only the network.")
     return found
 

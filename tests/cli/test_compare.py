@@ -291,7 +291,7 @@ def test_a_killed_process_is_one_message(made, monkeypatch, capsys):
 
 
 def test_a_reader_that_cannot_be_sent_is_named(made, monkeypatch, capsys):
-    monkeypatch.setattr("nnunet_reca.report.gather.reader_of", lambda model: lambda: None)
+    monkeypatch.setattr("nnunet_reca.report.gather.reader_of", lambda plans: lambda: None)
     monkeypatch.setattr(report, "_in_new_process", lambda function, request: function(request))
     assert "the reader function cannot be sent to another process" in refused(capsys, *TWO[:-1], "2")
 
@@ -357,3 +357,62 @@ def test_a_false_positive_is_drawn_and_a_loss(folders, capsys):
     (dice,) = [d for d in differences if (d["metric"], d["label"]) == ("dice", "mean")]
     assert (dice["losses"], dice["difference"], dice["rightly_empty"]) == (1, -1, 1)
     assert (folders / "report" / "figures" / "overlay_1.png").is_file()
+
+
+def test_results_of_another_system_without_checkpoints_and_logs_are_compared_and_the_page_says_so(folders, capsys):
+    results = two_models(folders, folds=2, cases=2)
+    for fold in results.results.glob("*TrainerA*/fold_*"):
+        (fold / "checkpoint_final.pth").unlink()
+        next(fold.glob("training_log*")).unlink()
+        file = fold / "validation" / "summary.json"
+        summary = json.loads(file.read_text())
+        for entry in summary["metric_per_case"]:
+            entry["prediction_file"] = "C:\\nnUNet\\validation\\" + Path(entry["prediction_file"]).name
+        file.write_text(json.dumps(summary))
+    status, _, error = run(capsys, *TWO, "--overlays", 0, "-o", folders / "report")
+    assert status == 0, error
+    found = results_of(folders / "report")["remarks"]
+    assert len(found) == 2 and all(
+        text.startswith("nnUNetTrainerA__nnUNetPlans__3d_fullres, folds 0, 1: there is no ") for text in found
+    )
+    assert all(text in page_of(folders / "report") for text in found)
+
+
+def test_lists_of_files_with_paths_of_another_system_are_found_by_their_names(folders, capsys):
+    results = two_models(folders, folds=1, cases=2)
+    cases = [f"case_0{n}" for n in range(2)]
+    listed = {
+        case: {"label": f"D:\\data\\labelsTr\\{case}.nii.gz", "images": [f"imagesTr\\{case}_0000.nii.gz"]}
+        for case in cases
+    }
+    file = results.raw / "dataset.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"dataset": listed}))
+    for case in cases:
+        (results.references / f"{case}.nii.gz").rename(results.raw / "labelsTr" / f"{case}.nii.gz")
+    status, _, error = run(capsys, *TWO[:-4], 0, "-np", 1, "--overlays", 1, "-o", folders / "report")
+    assert status == 0, error
+    assert "The image was not found" not in page_of(folders / "report")
+
+
+def test_plans_whose_name_holds_the_separator_are_models_like_any_others(folders, capsys):
+    results = two_models(folders, folds=1, cases=2)
+    predictions = {"0": {f"case_0{n}": blobs(n) for n in range(2)}}
+    for name in ("ptPlans__ONE", "ptPlans__TWO"):
+        results.model("nnUNetTrainerA", predictions, plans_name=name)
+    words = ("-d", 999, "-f", 0, "-np", 1, "--overlays", 0, "-tr", "nnUNetTrainerA__nnUNetPlans__3d_fullres")
+    status, _, error = run(capsys, *words, "nnUNetTrainerA__ptPlans__ONE__3d_fullres", "-o", folders / "named")
+    assert status == 0, error
+    assert "ptPlans__ONE: nnUNetTrainerA__ptPlans__ONE__3d_fullres" in page_of(folders / "named")
+    words = ("-d", 999, "-tr", "nnUNetTrainerA", "-p", "ptPlans__ONE", "ptPlans__TWO", "-f", 0, "-np", 1)
+    status, _, error = run(capsys, *words, "--overlays", 0)
+    assert status == 0, error
+    assert (results.results / "reca_comparison_A-ptPlans__ONE_vs_A-ptPlans__TWO_fold_0" / "report.html").is_file()
+    assert "-p ptPlans__ONE" in refused(capsys, *words[:8], 1, "-o", folders / "untrained")
+
+
+@pytest.mark.parametrize("labels", [{"Liver": "1", "Spleen": "2"}, {"Liver": [1], "Spleen": [2]}], ids=["text", "list"])
+def test_labels_as_text_or_in_lists_of_one_keep_their_names(folders, capsys, labels):
+    two_models(folders, folds=1, cases=2, labels={"background": 0, **labels})
+    status, _, error = run(capsys, *TWO[:-4], 0, "-np", 1, "--overlays", 1, "-o", folders / "report")
+    assert status == 0, error
+    assert results_of(folders / "report")["labels"] == ["Liver", "Spleen"]

@@ -9,6 +9,7 @@ from nnunet_reca.report.naming import FOLDS, number, p_value, report_name, short
 from nnunet_reca.report.records import mean_records
 from nnunet_reca.report.statistics import compare
 from nnunet_reca.report.wording import limits, methods, sentence, verdict
+from nnunet_reca.results.files import ModelName
 
 NAMES = {name: f"model {name}" for name in "ABCDE"}
 KEYS = [("0", "a"), ("0", "b"), ("1", "c")]
@@ -101,7 +102,8 @@ def test_numbers_have_true_minus_signs_and_no_negative_zero():
     ],
 )
 def test_short_names_keep_what_differs(names, short):
-    assert list(short_names(names).values()) == short
+    models = [ModelName(*name.split("__")) for name in names]
+    assert short_names(models) == dict(zip(names, short, strict=True))
 
 
 def test_rightly_empty_predictions_are_counted_below_the_differences():
@@ -179,5 +181,5 @@ def test_models_of_one_colour_have_different_markers():
     ],
 )
 def test_a_reports_default_name_tells_all_but_nnunets_defaults(models, folds, name):
-    names = [(f"nnUNetTrainer{t}", p, c) for t, p, c in (model.split("__") for model in models)]
+    names = [ModelName(f"nnUNetTrainer{t}", p, c) for t, p, c in (model.split("__") for model in models)]
     assert report_name(names, tuple(folds)) == f"reca_comparison_{name}"

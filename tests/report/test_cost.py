@@ -5,8 +5,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from nnunet_reca import trainers
 from nnunet_reca.report.cost import cost_of
-from nnunet_reca.report.logs import TrainingLog
 from nnunet_reca.report.models import Model
+from nnunet_reca.results.files import ModelName
+from nnunet_reca.results.labels import Labels
+from nnunet_reca.results.logs import TrainingLog
 
 SMALL = make_configuration([16, 16, 16], [[1] * 3] + [[2] * 3] * 2)
 
@@ -16,7 +18,7 @@ def model(tmp_path, trainer, plans, configuration="3d_fullres"):
 
     (tmp_path / "plans.json").write_text(json.dumps(plans))
     (tmp_path / "dataset.json").write_text(json.dumps(DATASET_JSON))
-    return Model(trainer, "nnUNetPlans", configuration, tmp_path, ("0",), {}, None, {})
+    return Model(ModelName(trainer, "nnUNetPlans", configuration), tmp_path, ("0",), Labels({}, None), {})
 
 
 def logs(*seconds):

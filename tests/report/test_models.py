@@ -5,9 +5,11 @@ import pytest
 from results_factory import blobs, epoch_text, shifted, two_models
 
 from nnunet_reca.report.agreement import agree
-from nnunet_reca.report.models import ComparisonError, asked_for, find_models
+from nnunet_reca.report.models import asked_for, find_models
+from nnunet_reca.results.files import ModelName
+from nnunet_reca.results.problems import Problems
 
-A, B = ("nnUNetTrainerA", "nnUNetPlans", "3d_fullres"), ("nnUNetTrainerB", "nnUNetPlans", "3d_fullres")
+A, B, C, D = (ModelName(f"nnUNetTrainer{name}", "nnUNetPlans", "3d_fullres") for name in "ABCD")
 
 
 def find(results, *names, folds=("0", "1")):
@@ -15,13 +17,14 @@ def find(results, *names, folds=("0", "1")):
 
 
 def fold(results, name, number):
-    return results.results / f"{'__'.join(name)}" / f"fold_{number}"
+    return results.results / str(name) / f"fold_{number}"
 
 
 def test_models_are_read_with_their_labels_cases_and_nnunets_dice(folders):
     results = two_models(folders)
     first, second = find(results)
-    assert first.name == "nnUNetTrainerA__nnUNetPlans__3d_fullres" and dict(first.regions) == {"Liver": 1, "Spleen": 2}
+    assert str(first.name) == "nnUNetTrainerA__nnUNetPlans__3d_fullres"
+    assert dict(first.labels.regions) == {"Liver": 1, "Spleen": 2}
     assert set(first.validations) == {(str(f), f"case_{f}{n}") for f in range(2) for n in range(4)}
     summary = json.loads((fold(results, B, 1) / "validation" / "summary.json").read_text())
     theirs = {entry["prediction_file"]: entry["metrics"] for entry in summary["metric_per_case"]}
@@ -34,17 +37,18 @@ def test_every_problem_of_every_model_is_named_in_one_error(folders):
     results = two_models(folders, folds=4)
     shutil.rmtree(fold(results, A, 0))
     (fold(results, A, 1) / "checkpoint_final.pth").unlink()
+    shutil.rmtree(fold(results, A, 1) / "validation")
     (fold(results, A, 1) / "training_log_2026_1_1_00_00_00.txt").write_text(epoch_text(0) + epoch_text(1))
     (fold(results, A, 2) / "validation" / "summary.json").unlink()
     (fold(results, B, 0) / "validation" / "case_02.nii.gz").unlink()
     (fold(results, B, 1) / "validation" / "summary.json").write_text("{")
-    with pytest.raises(ComparisonError) as caught:
-        find(results, A, B, ("nnUNetTrainerC", *A[1:]), folds=("0", "1", "2", "3", "4"))
+    with pytest.raises(Problems) as caught:
+        find(results, A, B, C, folds=("0", "1", "2", "3", "4"))
     problems = caught.value.problems
-    a, b = "__".join(A), "__".join(B)
+    a, b = A, B
     for text in (
         f"{a}, fold 0: not trained",
-        f"{a}, fold 1: the training is unfinished (its log ends in epoch 1); go on with nnUNetv2_train 999 ",
+        f"{a}, fold 1: the training is unfinished (its log ends in epoch 1), and ",
         f"{a}, fold 2: not validated",
         f"{a}, fold 4: not trained",
         f"{b}, fold 0: prediction {fold(results, B, 0) / 'validation' / 'case_02.nii.gz'} is missing",
@@ -57,8 +61,8 @@ def test_every_problem_of_every_model_is_named_in_one_error(folders):
 
 
 def test_a_missing_model_names_the_ones_that_are_there(folders):
-    with pytest.raises(ComparisonError, match="choose among: nnUNetTrainerA__.*, nnUNetTrainerB__"):
-        find(two_models(folders), ("nnUNetTrainerC", *A[1:]), A)
+    with pytest.raises(Problems, match="choose among: nnUNetTrainerA__.*, nnUNetTrainerB__"):
+        find(two_models(folders), C, A)
 
 
 @pytest.mark.parametrize(
@@ -67,14 +71,14 @@ def test_a_missing_model_names_the_ones_that_are_there(folders):
 def test_a_summary_of_other_labels_is_named(folders, content):
     results = two_models(folders)
     (fold(results, A, 0) / "validation" / "summary.json").write_text(content)
-    with pytest.raises(ComparisonError, match="fold 0: .*is not a summary of these labels"):
+    with pytest.raises(Problems, match="fold 0: .*is not a summary of these labels"):
         find(results)
 
 
 def test_regions_keep_their_names_and_values(folders):
     labels = {"background": 0, "whole": [1, 2], "core": [2], "ignore": 3}
     first, _ = find(two_models(folders, labels=labels, regions_class_order=[1, 2]))
-    assert dict(first.regions) == {"whole": (1, 2), "core": (2,)} and first.ignore == 3
+    assert dict(first.labels.regions) == {"whole": (1, 2), "core": (2,)} and first.labels.ignore == 3
 
 
 def test_other_cases_are_named_and_the_intersection_is_compared_only_if_asked(folders):
@@ -82,9 +86,9 @@ def test_other_cases_are_named_and_the_intersection_is_compared_only_if_asked(fo
     results.reference("extra", blobs(77))
     predictions = {f"case_0{n}": shifted(blobs(n), 1) for n in (0, 1, 2)} | {"extra": blobs(77)}
     results.model("nnUNetTrainerC", {"0": predictions})
-    models = find(results, A, ("nnUNetTrainerC", *A[1:]), folds=("0",))
+    models = find(results, A, C, folds=("0",))
     a, c = (m.name for m in models)
-    with pytest.raises(ComparisonError) as caught:
+    with pytest.raises(Problems) as caught:
         agree(models)
     assert caught.value.problems[:2] == (
         f"fold 0: 1 case (case_03) validated with {a}, not with {c}",
@@ -101,8 +105,8 @@ def test_the_same_case_in_another_fold_is_not_the_same_validation(folders):
     case = {"case_00": blobs(0)}, {"case_01": blobs(1)}
     results.model("nnUNetTrainerC", {"0": case[1], "1": case[0]})
     results.model("nnUNetTrainerD", {"0": case[0], "1": case[1]})
-    models = find(results, ("nnUNetTrainerC", *A[1:]), ("nnUNetTrainerD", *A[1:]))
-    with pytest.raises(ComparisonError, match="nothing is common"):
+    models = find(results, C, D)
+    with pytest.raises(Problems, match="nothing is common"):
         agree(models, intersection=True)
 
 
@@ -110,8 +114,8 @@ def test_other_labels_are_named(folders):
     results = two_models(folders, folds=1)
     renamed = {"background": 0, "Liver": 1, "Kidney": 2}
     results.model("nnUNetTrainerC", {"0": {f"case_0{n}": blobs(n) for n in range(4)}}, labels=renamed)
-    models = find(results, A, ("nnUNetTrainerC", *A[1:]), folds=("0",))
-    with pytest.raises(ComparisonError) as caught:
+    models = find(results, A, C, folds=("0",))
+    with pytest.raises(Problems) as caught:
         agree(models)
     text = str(caught.value)
     assert "label Spleen: 2 in" in text and "label Kidney: not there in" in text
@@ -122,8 +126,8 @@ def test_another_ignore_label_cannot_be_compared_even_if_asked(folders):
     results = two_models(folders, folds=1)
     labels = results.dataset_json["labels"] | {"ignore": 3}
     results.model("nnUNetTrainerC", {"0": {f"case_0{n}": blobs(n) for n in range(4)}}, labels=labels)
-    with pytest.raises(ComparisonError, match="ignore label: None in .*, 3 in"):
-        agree(find(results, A, ("nnUNetTrainerC", *A[1:]), folds=("0",)), intersection=True)
+    with pytest.raises(Problems, match="ignore label: None in .*, 3 in"):
+        agree(find(results, A, C, folds=("0",)), intersection=True)
 
 
 def test_models_are_every_combination_or_named_one_by_one():

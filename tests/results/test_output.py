@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from nnunet_reca.report.output import KIND, usable_output, whole_folder, write_json
+from nnunet_reca.results.output import KIND, usable_output, whole_folder, write_json
 
 
 def write_report(output, *, overwrite=False, name="page"):

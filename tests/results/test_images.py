@@ -9,9 +9,8 @@ from nnunetv2.imageio.tif_reader_writer import Tiff3DIO
 from results_factory import HungryReader
 
 from nnunet_reca.report import scores
-from nnunet_reca.report.models import Model
-from nnunet_reca.report.readers import read_segmentation, reader_of
 from nnunet_reca.report.scores import Task
+from nnunet_reca.results.images import read_segmentation, reader_of
 
 
 def plane(at):
@@ -75,4 +74,4 @@ def test_short_memory_is_said_and_not_that_a_file_is_broken(tmp_path, processes)
 def test_a_reader_that_is_not_installed_is_named(tmp_path):
     (tmp_path / "plans.json").write_text(json.dumps({"image_reader_writer": "OursIO"}))
     with pytest.raises(ValueError, match="expected the reader 'OursIO' of .* to be installed"):
-        reader_of(Model("A", "P", "2d", tmp_path, ("0",), {}, None, {}))
+        reader_of(tmp_path / "plans.json")

@@ -1,7 +1,7 @@
 import pytest
 from results_factory import epoch_text
 
-from nnunet_reca.report.logs import TrainingLog, read_logs
+from nnunet_reca.results.logs import TrainingLog, read_logs
 
 
 def test_an_epochs_figures_are_read():

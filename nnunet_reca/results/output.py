@@ -129,6 +129,6 @@ def _missing(value: Any) -> bool:
 
 def _is_report(folder: Path) -> bool:
     try:
-        return json.loads((folder / "results.json").read_text())["kind"] == KIND
+        return json.loads((folder / "results.json").read_text(encoding="utf-8"))["kind"] == KIND
     except (OSError, ValueError, KeyError, TypeError):
         return False

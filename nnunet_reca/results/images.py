@@ -9,28 +9,28 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nnunet_reca.report.models import Model
+from nnunet_reca.results.files import read_json
 
 #: relative difference of two spacings that rounding in headers does not explain
 SPACING_TOLERANCE = 1e-3
 
 
-def reader_of(model: Model) -> Any:
-    """nnU-Net's reader of the model's data.
+def reader_of(plans: Path) -> Any:
+    """nnU-Net's reader of the data that a ``plans.json`` is about.
 
     Raises:
         ValueError: if it is not installed here.
     """
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-    plans = model.read("plans.json")
+    content = read_json(plans)
     try:
         with contextlib.redirect_stdout(io.StringIO()):
-            return PlansManager(plans).image_reader_writer_class()
+            return PlansManager(content).image_reader_writer_class()
     except Exception as error:
         raise ValueError(
-            f"expected the reader {plans.get('image_reader_writer')!r} of {model.folder / 'plans.json'} to be "
-            f"installed, nnU-Net cannot make it ({type(error).__name__}); install it as for the training"
+            f"expected the reader {content.get('image_reader_writer')!r} of {plans} to be installed, "
+            f"nnU-Net cannot make it ({type(error).__name__}); install it as for the training"
         ) from error
 
 
