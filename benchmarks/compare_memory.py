@@ -92,15 +92,15 @@ def generate(folder: Path, cases: int, shape: tuple[int, int, int]) -> None:
         "configurations": {"3d_fullres": patch},
     }
     dataset = {"channel_names": {"0": "CT"}, "labels": LABELS, "numTraining": cases, "file_ending": ".nii.gz"}
-    (images.parent / "dataset.json").write_text(json.dumps(dataset))
+    (images.parent / "dataset.json").write_text(json.dumps(dataset), encoding="utf-8")
     entries: dict[str, list[dict]] = {name: [] for name in TRAINERS}
     folders = {}
     for name in TRAINERS:
         model = folder / "results" / DATASET / f"{name}__nnUNetPlans__3d_fullres"
         folders[name] = model / "fold_0" / "validation"
         folders[name].mkdir(parents=True)
-        (model / "plans.json").write_text(json.dumps(plans))
-        (model / "dataset.json").write_text(json.dumps(dataset))
+        (model / "plans.json").write_text(json.dumps(plans), encoding="utf-8")
+        (model / "dataset.json").write_text(json.dumps(dataset), encoding="utf-8")
         (model / "fold_0" / "checkpoint_final.pth").touch()
     found = {}
     for case in range(cases):
@@ -135,7 +135,7 @@ def memory(root: int) -> tuple[float, int]:
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal():
             try:
-                parent = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
+                parent = int((entry / "stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()[1])
             except OSError:
                 continue
             children.setdefault(parent, []).append(int(entry.name))
@@ -144,7 +144,7 @@ def memory(root: int) -> tuple[float, int]:
         process = waiting.pop()
         waiting += children.get(process, [])
         try:
-            text = Path(f"/proc/{process}/smaps_rollup").read_text()
+            text = Path(f"/proc/{process}/smaps_rollup").read_text(encoding="utf-8")
         except OSError:
             continue
         total += sum(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:")) / 2**10

@@ -58,11 +58,11 @@ def planned(folder: Path, name: str, about: dict[str, Any]) -> dict[str, Any]:
         "foreground_intensity_properties_per_channel": {"0": statistics},
         "median_relative_size_after_cropping": 1.0,
     }
-    (raw / "dataset.json").write_text(json.dumps(dataset))
-    (preprocessed / "dataset_fingerprint.json").write_text(json.dumps(fingerprint))
+    (raw / "dataset.json").write_text(json.dumps(dataset), encoding="utf-8")
+    (preprocessed / "dataset_fingerprint.json").write_text(json.dumps(fingerprint), encoding="utf-8")
     with contextlib.redirect_stdout(io.StringIO()), torch.device("meta"):  # its networks cost no memory there
         ExperimentPlanner(name).plan_experiment()
-    return json.loads((preprocessed / "nnUNetPlans.json").read_text())
+    return json.loads((preprocessed / "nnUNetPlans.json").read_text(encoding="utf-8"))
 
 
 def padding(maps: Sequence[Sequence[int]], windows: Sequence[Sequence[int]]) -> float:
@@ -136,7 +136,7 @@ def main() -> None:
         for kind in ("raw", "preprocessed", "results"):  # read when nnU-Net is imported
             os.environ[f"nnUNet_{kind}"] = str(Path(folder, kind))
         if files:
-            named = [(file.parent.name, json.loads(file.read_text())) for file in files]
+            named = [(file.parent.name, json.loads(file.read_text(encoding="utf-8"))) for file in files]
         else:
             named = [(name, planned(Path(folder), name, about)) for name, about in DATA_SETS.items()]
     for name, plans in named:

@@ -65,14 +65,14 @@ def _peak(build: Callable[..., Work], arguments: tuple[Any, ...], device: str, t
         return
     before = _resident("VmRSS")
     work()
-    Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the peak counts from here
     work()
     pipe.send(_resident("VmHWM") - before)
 
 
 def _resident(name: str) -> float:
     """MiB of this process: now, VmRSS, or at its peak, VmHWM."""
-    status = Path("/proc/self/status").read_text()
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
     return int(status.split(f"{name}:")[1].split()[0]) / 2**10
 
 
@@ -100,7 +100,7 @@ def peak_memory(build: Callable[..., Work], *arguments: Any, options: argparse.N
 def _processor() -> str:
     """Model of the CPU."""
     try:
-        models = re.findall(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+        models = re.findall(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
     except OSError:
         models = []
     return models[0] if models else platform.processor() or platform.machine()
@@ -109,7 +109,7 @@ def _processor() -> str:
 def environment(arguments: argparse.Namespace) -> dict[str, Any]:
     """Device, versions, commit and way of measuring that a result belongs to."""
     device = arguments.device
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, encoding="utf-8", check=False)
     return {
         "device": torch.cuda.get_device_name() if device == "cuda" else _processor(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
@@ -126,5 +126,5 @@ def finish(result: dict[str, Any], output: Path | None) -> None:
     """Print the result as one line of JSON, and write it."""
     if output:
         output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(json.dumps(result, indent=1) + "\n")
+        output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(result))

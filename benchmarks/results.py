@@ -18,7 +18,7 @@ def rows_by_case() -> dict[tuple[str, ...], list[dict[str, Any]]]:
     """Runs of each case, device, precision and compilation."""
     found = defaultdict(list)
     for file in sorted(FOLDER.glob("step_*.json")):
-        result = json.loads(file.read_text())
+        result = json.loads(file.read_text(encoding="utf-8"))
         about = (result["device"], result["precision"], "compiled" * result["compile"])
         for row in result["rows"]:
             found[(row["case"], *about)].append(row)

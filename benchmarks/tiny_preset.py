@@ -38,7 +38,7 @@ def measure(candidate: str, results: Path) -> dict[str, float | str]:
     summary = next(results.rglob("validation/summary.json"))
     return {
         "candidate": candidate,
-        "validation_dice": round(json.loads(summary.read_text())["foreground_mean"]["Dice"], 4),
+        "validation_dice": round(json.loads(summary.read_text(encoding="utf-8"))["foreground_mean"]["Dice"], 4),
         "seconds": round(seconds, 1),
     }
 

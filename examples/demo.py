@@ -19,6 +19,8 @@ import torch
 from overlay import draw_overlay
 from tqdm import tqdm
 
+from nnunet_reca.cli.console import make_printable
+
 EXAMPLE = Path(__file__).resolve().parent / "Dataset004_Hippocampus"
 DATASET, CONFIGURATION, FOLD = "4", "3d_fullres", "0"
 TRAINER = "nnUNetTrainerSwinUNETRReca_tiny_{epochs}epochs"
@@ -29,12 +31,13 @@ def run(title: str, log: Path, *command: str, watch: Callable[[str], None] = lam
     """Run a stock command, its output going to a log file; ``watch`` sees each line."""
     print(f"\n{title}\n  $ {' '.join(command)}", flush=True)
     executable = Path(sys.executable).parent / command[0]
+    words = [str(executable), *command[1:]]
     process = subprocess.Popen(
-        [str(executable), *command[1:]], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+        words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", errors="replace"
     )
     assert process.stdout is not None
     lines = []
-    with log.open("w") as file:
+    with log.open("w", encoding="utf-8") as file:
         for line in process.stdout:
             file.write(line)
             lines.append(line)
@@ -64,7 +67,7 @@ def train(log: Path, epochs: int, device: str) -> None:
 
 def table(title: str, summary: Path, labels: dict[str, int]) -> float:
     """Print Dice per label of an nnU-Net ``summary.json``; returns the mean over labels."""
-    result = json.loads(summary.read_text())
+    result = json.loads(summary.read_text(encoding="utf-8"))
     print(f"\n{title} ({len(result['metric_per_case'])} cases)\n\n| label | Dice |\n| --- | --- |")
     for name, value in labels.items():
         print(f"| {name} | {result['mean'][str(value)]['Dice']:.4f} |")
@@ -79,6 +82,7 @@ def _cpus() -> int:
 
 
 def main() -> None:
+    make_printable(sys.stdout, sys.stderr)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=Path(".demo"), help="where to work; replaced if it exists")
     parser.add_argument("--epochs", type=int, default=EPOCHS, help=f"length of the training (default {EPOCHS})")
@@ -103,7 +107,7 @@ def main() -> None:
     shutil.copytree(EXAMPLE, data)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     trainer = TRAINER.format(epochs=arguments.epochs)
-    labels = json.loads((data / "dataset.json").read_text())["labels"]
+    labels = json.loads((data / "dataset.json").read_text(encoding="utf-8"))["labels"]
     labels.pop("background")
 
     options = ("-c", CONFIGURATION, "-np", "2", "--verify_dataset_integrity")

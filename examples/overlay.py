@@ -50,7 +50,7 @@ def draw_overlay(data: Path, predictions: Path, labels: dict[str, int], target: 
 
 
 def _ranked_cases(predictions: Path) -> list[tuple[float, str]]:
-    summary = json.loads((predictions / "summary.json").read_text())
+    summary = json.loads((predictions / "summary.json").read_text(encoding="utf-8"))
     cases = []
     for case in summary["metric_per_case"]:
         dice = float(np.nanmean([metrics["Dice"] for metrics in case["metrics"].values()]))

@@ -8,9 +8,11 @@ import sys
 from pathlib import Path
 from typing import Any, get_args
 
+from nnunet_reca.cli.console import on_any_console
 from nnunet_reca.weights.swin_unetr import Merging
 
 
+@on_any_console
 def main(arguments: list[str] | None = None) -> int:
     """Convert, print the match report, and write the file.
 
@@ -121,7 +123,7 @@ def _read_plan(dataset: str, plans: str) -> tuple[dict[str, Any], dict[str, Any]
     for file in files:
         if not file.is_file():
             raise ValueError(f"expected {file}, which does not exist; run nnUNetv2_plan_and_preprocess -d {dataset}")
-    first, second = (json.loads(file.read_text()) for file in files)
+    first, second = (json.loads(file.read_text(encoding="utf-8")) for file in files)
     return first, second
 
 

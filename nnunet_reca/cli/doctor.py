@@ -4,45 +4,20 @@ import argparse
 import contextlib
 import importlib
 import importlib.metadata
-import io
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from enum import Enum
+from collections.abc import Callable, Iterable, Iterator
 
-from packaging.specifiers import SpecifierSet
-from packaging.version import InvalidVersion
+from packaging.version import InvalidVersion, Version
 
 import nnunet_reca
-from nnunet_reca._discovery import OPT_OUT_VARIABLE, VARIABLE, shim_directory
-from nnunet_reca.trainers.names import base_names
+from nnunet_reca.cli.console import on_any_console
+from nnunet_reca.cli.finding import Finding, Status, first_line
+from nnunet_reca.cli.look_up import check_look_up
+from nnunet_reca.trainers.variables import SMALLEST, whole_number
 
-SUPPORTED_NNUNET = SpecifierSet(">=2.8.1,<3")
-
-
-class Status(Enum):
-    """Outcome of a check; only a problem keeps a training from starting."""
-
-    OK = "ok"
-    WARNING = "warning"
-    PROBLEM = "PROBLEM"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One line of the report.
-
-    Attributes:
-        status: outcome.
-        text: what was found.
-        remedy: what to do about it, empty if nothing.
-    """
-
-    status: Status
-    text: str
-    remedy: str = ""
+OLDEST_NNUNET, UNKNOWN_NNUNET = Version("2.8.1"), Version("3")
 
 
 def check_packages() -> Iterator[Finding]:
@@ -65,8 +40,18 @@ def check_packages() -> Iterator[Finding]:
         except importlib.metadata.PackageNotFoundError:
             version = "(not an installed distribution)"
         yield Finding(Status.OK, f"{name} {version} from {os.path.dirname(module.__file__ or '')}")
-        if name == "nnunetv2" and not _supported(version):
-            yield Finding(Status.PROBLEM, f"nnunetv2 {version} is not supported", 'pip install "nnunetv2>=2.8.1,<3"')
+        if name == "nnunetv2":
+            yield from _check_version(version)
+
+
+def _check_version(version: str) -> Iterator[Finding]:
+    """An nnU-Net that is too old does not know external trainers; a newer one than was tested may do."""
+    remedy = f'pip install "nnunetv2>={OLDEST_NNUNET},<{UNKNOWN_NNUNET}"'
+    with contextlib.suppress(InvalidVersion):  # of a build of one's own
+        if Version(version).release < OLDEST_NNUNET.release:
+            yield Finding(Status.PROBLEM, f"nnunetv2 {version} is too old", remedy)
+        elif Version(version).release >= UNKNOWN_NNUNET.release:
+            yield Finding(Status.WARNING, f"nnunetv2 {version} is newer than what was tested", remedy)
 
 
 def check_device() -> Iterator[Finding]:
@@ -85,76 +70,77 @@ def check_device() -> Iterator[Finding]:
         )
 
 
-def check_discovery() -> Iterator[Finding]:
-    """The start-up hook and what nnU-Net's own look-up finds."""
-    from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
-
-    from nnunet_reca import trainers
-
-    remedy = f"export {VARIABLE}={shim_directory()} (after your own entries, separated by {os.pathsep!r})"
-    entries = os.environ.get(VARIABLE, "").split(os.pathsep)
-    if shim_directory() in entries:
-        yield Finding(Status.OK, f"{VARIABLE} = {os.environ[VARIABLE]}")
-    elif os.environ.get(OPT_OUT_VARIABLE, "0") not in ("", "0"):
-        yield Finding(
-            Status.WARNING,
-            f"{OPT_OUT_VARIABLE} is set: the start-up hook leaves {VARIABLE} alone",
-            f"unset {OPT_OUT_VARIABLE}, or {remedy}",
-        )
-    else:
-        yield Finding(Status.WARNING, f"the start-up hook did not run: {VARIABLE} lacks {shim_directory()}", remedy)
-
-    for name in (*base_names(), f"{base_names()[-1]}_tiny_1epochs"):
-        try:
-            with contextlib.redirect_stdout(io.StringIO()):
-                found = recursive_find_trainer_class_by_name(name)
-        except Exception as error:  # a broken neighbour on the search path may raise anything
-            yield Finding(Status.PROBLEM, f"nnU-Net does not find {name}: {_first_line(error)}", remedy)
+def check_settings() -> Iterator[Finding]:
+    """Numbers that nnU-Net and the trainers read from the environment."""
+    for variable, smallest, use in (("nnUNet_n_proc_DA", 0, "a training"), ("nnUNet_def_n_proc", 1, "validation")):
+        value = os.environ.get(variable)
+        if value is None:
             continue
-        if found is getattr(trainers, name):
-            yield Finding(Status.OK, f"nnU-Net finds {name} in {found.__module__}")
+        try:
+            valid = int(value) >= smallest
+        except ValueError:
+            valid = False
+        if not valid:
+            text = f"{variable} = {value!r}, where {use} needs a whole number of at least {smallest}"
+            yield Finding(Status.PROBLEM, text, f"export {variable}=2, or unset it")
+        elif variable == "nnUNet_n_proc_DA" and int(value) == 0:
+            text = f"{variable} = 0: trainings load data in their own process, which can be repeated"
+            yield Finding(Status.WARNING, text, f"unset {variable} for planning, which does not take a 0")
         else:
-            place = getattr(sys.modules.get(found.__module__), "__file__", found.__module__)
-            yield Finding(
-                Status.WARNING,
-                f"nnU-Net finds another {name} first: {place}",
-                f"rename that class or take its folder out of {VARIABLE}",
-            )
+            yield Finding(Status.OK, f"{variable} = {value}")
+    for variable in SMALLEST:
+        try:
+            number = whole_number(variable)
+        except ValueError as error:
+            yield Finding(Status.PROBLEM, str(error), f"unset {variable}")
+        else:
+            if number is not None:
+                yield Finding(Status.OK, f"{variable} = {number}")
+
+
+def check_trainers() -> Iterable[Finding]:
+    """What nnU-Net's own look-up finds."""
+    if any(finding.status is Status.PROBLEM for finding in check_settings()):
+        return [Finding(Status.WARNING, "not looked up: nnU-Net does not start with the settings above")]
+    return check_look_up()
 
 
 def check_folders() -> Iterator[Finding]:
-    """nnU-Net's three folders; planning needs the raw data, training the other two."""
-    for variable, status in (
-        ("nnUNet_raw", Status.WARNING),
-        ("nnUNet_preprocessed", Status.PROBLEM),
-        ("nnUNet_results", Status.PROBLEM),
-    ):
+    """nnU-Net's three folders: planning reads raw data and writes preprocessed ones, from which a training starts."""
+    for variable in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
         folder = os.environ.get(variable)
+        needed = Status.WARNING if variable == "nnUNet_raw" else Status.PROBLEM
         if not folder:
-            yield Finding(status, f"{variable} is not set", f"export {variable}=/path/to/{variable}")
+            yield Finding(needed, f"{variable} is not set", f"export {variable}=/path/to/{variable}")
+        elif not os.path.exists(folder) and variable == "nnUNet_results" and not _obstacle(_nearest(folder)):
+            yield Finding(
+                Status.WARNING, f"{variable} = {folder} does not exist: nnU-Net makes it", f"mkdir -p {folder}"
+            )
         elif not os.path.isdir(folder):
-            yield Finding(status, f"{variable} = {folder} is not a folder", f"mkdir -p {folder}")
-        elif not _writable(folder):
-            yield Finding(status, f"{variable} = {folder} is not writable", f"chmod u+w {folder}, or choose another")
-        else:
+            yield Finding(needed, f"{variable} = {folder} is not a folder", f"mkdir -p {folder}")
+        elif reason := _obstacle(folder, write=False):
+            yield Finding(needed, f"{variable} = {folder} cannot be read: {reason}", f"chmod u+rx {folder}")
+        elif variable == "nnUNet_raw" or not (reason := _obstacle(folder)):
             yield Finding(Status.OK, f"{variable} = {folder}")
-    workers = os.environ.get("nnUNet_n_proc_DA")
-    if workers is not None and (not workers.isdecimal() or int(workers) < 1):
-        yield Finding(
-            Status.PROBLEM,
-            f"nnUNet_n_proc_DA = {workers!r} is not a positive whole number",
-            "export nnUNet_n_proc_DA=2, or unset it",
-        )
+        elif variable == "nnUNet_preprocessed" or any(not _obstacle(data) for data in _data_sets(folder)):
+            text = f"{variable} = {folder} takes no new data sets: {reason}"
+            yield Finding(Status.WARNING, text, "what is there can be used; or choose another folder")
+        else:
+            yield Finding(
+                needed, f"{variable} = {folder} is not writable: {reason}", f"chmod u+w {folder}, or choose another"
+            )
 
 
-CHECKS: dict[str, Callable[[], Iterator[Finding]]] = {
+CHECKS: dict[str, Callable[[], Iterable[Finding]]] = {
     "Packages": check_packages,
     "Device": check_device,
-    "Trainers": check_discovery,
+    "Settings": check_settings,
+    "Trainers": check_trainers,
     "Folders": check_folders,
 }
 
 
+@on_any_console
 def main(arguments: list[str] | None = None) -> int:
     """Run all checks and print a report.
 
@@ -169,41 +155,50 @@ def main(arguments: list[str] | None = None) -> int:
     parser.parse_args(arguments)
     problems = 0
     for title, check in CHECKS.items():
-        _say(f"{title}")
-        try:
-            findings = list(check())
-        except Exception as error:  # a check that breaks is a finding, the others still run
-            findings = [Finding(Status.PROBLEM, f"the check failed: {type(error).__name__}: {_first_line(error)}")]
-        for finding in findings:
+        _say(title)
+        for finding in _findings(check):
+            problems += finding.status is Status.PROBLEM
             _say(f"  [{finding.status.value}] {finding.text}")
             if finding.remedy:
                 _say(f"      -> {finding.remedy}")
-        problems += sum(finding.status is Status.PROBLEM for finding in findings)
     _say(f"{problems} problem(s): a training could not start" if problems else "Ready to train")
     return 1 if problems else 0
+
+
+def _findings(check: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
+    """Findings of a check; one that breaks is a finding, too, and the others still run."""
+    try:
+        yield from check()
+    except Exception as error:
+        yield Finding(Status.PROBLEM, f"the check failed: {type(error).__name__}: {first_line(error)}")
 
 
 def _say(line: str) -> None:
     sys.stdout.write(line + "\n")
 
 
-def _supported(version: str) -> bool:
+def _obstacle(folder: str, write: bool = True) -> str:
+    """What keeps this process from reading a folder, or from writing into it; empty if nothing."""
     try:
-        return SUPPORTED_NNUNET.contains(version)
-    except InvalidVersion:
-        return True  # a build of one's own
+        os.listdir(folder)
+        if write:
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
 
 
-def _writable(folder: str) -> bool:
-    try:
-        with tempfile.TemporaryFile(dir=folder):
-            return True
-    except OSError:
-        return False
+def _nearest(folder: str) -> str:
+    """The innermost folder on the way to this one that exists."""
+    folder = os.path.abspath(folder)
+    while not os.path.exists(folder):
+        folder = os.path.dirname(folder)
+    return folder
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+def _data_sets(folder: str) -> list[str]:
+    return [entry.path for entry in os.scandir(folder) if entry.name.startswith("Dataset") and entry.is_dir()]
 
 
 if __name__ == "__main__":

@@ -4,7 +4,10 @@ import argparse
 import sys
 from pathlib import Path
 
+from nnunet_reca.cli.console import on_any_console
 
+
+@on_any_console
 def main(arguments: list[str] | None = None) -> int:
     """Write the report.
 

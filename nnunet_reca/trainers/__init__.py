@@ -3,12 +3,12 @@
 import importlib
 from typing import TYPE_CHECKING
 
-from nnunet_reca.trainers.names import GRAMMAR, base_names, parse_trainer_name
+from nnunet_reca.trainers.names import GRAMMAR, base_names, check_spelling, parse_trainer_name
 
 if TYPE_CHECKING:
     from nnunet_reca.trainers.base import RecaTrainer
 
-__all__ = ["GRAMMAR"]
+__all__ = ["GRAMMAR", "check_spelling"]
 
 
 def __getattr__(name: str) -> "type[RecaTrainer]":

@@ -16,12 +16,8 @@ from nnunet_reca.plans import rewrite_plan
 from nnunet_reca.trainers.memory import peak_memory
 from nnunet_reca.trainers.precision import set_precision
 from nnunet_reca.trainers.recipe import RECIPES, EpochSchedule, build_optimizer
+from nnunet_reca.trainers.variables import ITERATIONS_VARIABLE, SEED_VARIABLE, whole_number
 
-#: Environment variable that shortens epochs, for tests and quick looks.
-ITERATIONS_VARIABLE = "nnUNet_reca_iterations_per_epoch"
-#: Environment variable that makes trainings repeatable: seeds the initial weights and, anew, every epoch. Data loaders
-#: in other processes are not seeded; ``nnUNet_n_proc_DA=0`` loads in this one.
-SEED_VARIABLE = "nnUNet_reca_seed"
 #: Training steps in a row whose loss may be NaN or infinite; their updates are skipped.
 NON_FINITE_LIMIT = 50
 
@@ -63,8 +59,8 @@ class RecaTrainer(nnUNetTrainer):
         dataset_json: dict[str, Any],
         device: torch.device = torch.device("cuda"),  # noqa: B008  nnU-Net reads this signature
     ) -> None:
-        iterations = _whole_number(ITERATIONS_VARIABLE, at_least=1)
-        self.seed = _whole_number(SEED_VARIABLE, at_least=0)
+        iterations = whole_number(ITERATIONS_VARIABLE)
+        self.seed = whole_number(SEED_VARIABLE)
         super().__init__(self.rewritten(plans, configuration), configuration, fold, dataset_json, device)
         self.recipe = RECIPES[self.reca_size]
         self.initial_lr = self.recipe.initial_lr
@@ -163,16 +159,6 @@ class RecaTrainer(nnUNetTrainer):
         super().save_checkpoint(partial)
         if os.path.isfile(partial):  # one process of several writes, and none with checkpointing disabled
             os.replace(partial, filename)
-
-
-def _whole_number(variable: str, *, at_least: int) -> int | None:
-    """Value of an environment variable, None where it is not set."""
-    value = os.environ.get(variable)
-    if not value:
-        return None
-    if not value.isdecimal() or int(value) < at_least:
-        raise ValueError(f"expected {variable} to be a whole number of at least {at_least}, got {value!r}; unset it")
-    return int(value)
 
 
 def _seed(seed: int | None, rank: int, epoch: int = -1) -> None:

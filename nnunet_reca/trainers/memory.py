@@ -15,7 +15,7 @@ def peak_memory(device: torch.device) -> float | None:
         return torch.cuda.max_memory_reserved(device) / 2**30
     status = Path("/proc/self/status")
     if status.is_file():
-        if found := re.search(r"^VmHWM:\s*(\d+) kB$", status.read_text(), re.MULTILINE):
+        if found := re.search(r"^VmHWM:\s*(\d+) kB$", status.read_text(encoding="utf-8"), re.MULTILINE):
             return int(found[1]) / 2**20
         return None
     try:

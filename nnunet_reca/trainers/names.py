@@ -1,5 +1,6 @@
 """Trainer names: a network, its twin and options, see :data:`GRAMMAR`. Free of imports that take time."""
 
+import difflib
 import re
 from dataclasses import dataclass
 
@@ -52,6 +53,20 @@ def base_names() -> list[str]:
     return [f"{PREFIX}{network}{twin}" for network in NETWORKS for twin in ("", "Reca")]
 
 
+def check_spelling(name: str) -> None:
+    """Raise for names of trainers that nobody has, where they resemble one of ours.
+
+    Raises:
+        ValueError: the grammar, or the name that may be meant.
+    """
+    if parse_trainer_name(name) is None:
+        stem, *options = name.removeprefix(PREFIX).split("_")
+        ours = [base.removeprefix(PREFIX) for base in base_names()]
+        for close in difflib.get_close_matches(stem, ours, n=1, cutoff=0.85):
+            meant = "_".join([PREFIX + close, *options])
+            raise ValueError(f"expected a trainer name of the form {GRAMMAR}, got {name!r}; did you mean {meant}?")
+
+
 def parse_trainer_name(name: str) -> TrainerName | None:
     """Parse a trainer name; None for names that are not of this package.
 
@@ -63,7 +78,8 @@ def parse_trainer_name(name: str) -> TrainerName | None:
     if right is None:
         return None
     if base != right:
-        raise ValueError(f"expected a trainer name of the form {GRAMMAR}, got {name!r}; did you mean {right}?")
+        meant = name.replace(base, right, 1)
+        raise ValueError(f"expected a trainer name of the form {GRAMMAR}, got {name!r}; did you mean {meant}?")
     options = _OPTIONS.fullmatch(name.removeprefix(base))
     if options is None:
         raise ValueError(

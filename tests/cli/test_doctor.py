@@ -1,3 +1,4 @@
+import os
 import sys
 
 import pytest
@@ -5,12 +6,15 @@ import torch
 
 from nnunet_reca._discovery import shim_directory
 from nnunet_reca.cli import doctor
+from nnunet_reca.trainers.names import base_names
+from nnunet_reca.trainers.variables import SMALLEST
 
 
 @pytest.fixture
 def healthy(folders, monkeypatch):
     monkeypatch.setenv("nnUNet_extTrainer", shim_directory())
-    monkeypatch.delenv("nnUNet_n_proc_DA", raising=False)
+    for variable in ("nnUNet_n_proc_DA", "nnUNet_def_n_proc", *SMALLEST):
+        monkeypatch.delenv(variable, raising=False)
     monkeypatch.delenv("NNUNET_RECA_NO_DISCOVERY", raising=False)
     return folders
 
@@ -43,21 +47,60 @@ def test_unset_folder_names_the_export(healthy, capsys, monkeypatch, variable, s
 def test_missing_folder_names_the_mkdir(healthy, capsys):
     (healthy / "results").rmdir()
     status, text = report(capsys)
-    assert status == 1 and f"-> mkdir -p {healthy / 'results'}" in text
+    assert status == 0 and f"does not exist: nnU-Net makes it\n      -> mkdir -p {healthy / 'results'}" in text
 
 
-def test_unwritable_folder_is_a_problem(healthy, capsys, monkeypatch):
-    monkeypatch.setattr(doctor, "_writable", lambda folder: not folder.endswith("results"))
+def test_a_file_in_place_of_a_folder_is_a_problem(healthy, capsys, monkeypatch):
+    (healthy / "file").touch()
+    for folder in (healthy / "file", healthy / "file" / "results"):
+        monkeypatch.setenv("nnUNet_results", str(folder))
+        status, text = report(capsys)
+        assert status == 1 and f"{folder} is not a folder" in text
+
+
+def read_only(monkeypatch, *folders):
+    """Folders that take no file, whoever runs the tests."""
+    real = doctor.tempfile.TemporaryFile
+
+    def temporary(dir):
+        if str(dir) in map(str, folders):
+            raise OSError(30, "Read-only file system")
+        return real(dir=dir)
+
+    monkeypatch.setattr(doctor.tempfile, "TemporaryFile", temporary)
+
+
+def test_results_that_take_no_file_are_a_problem_unless_a_data_set_in_them_does(healthy, capsys, monkeypatch):
+    read_only(monkeypatch, healthy / "results")
     status, text = report(capsys)
-    assert status == 1 and "is not writable" in text
+    assert status == 1 and "is not writable: Read-only file system" in text
+    (healthy / "results" / "Dataset321_Liver").mkdir()
+    status, text = report(capsys)
+    assert status == 0 and "takes no new data sets: Read-only file system" in text
 
 
-def test_trainers_out_of_reach_name_the_export(healthy, capsys, monkeypatch):
+def test_data_that_nobody_may_write_can_be_trained_on(healthy, capsys, monkeypatch):
+    read_only(monkeypatch, healthy / "raw", healthy / "preprocessed")
+    status, text = report(capsys)
+    assert status == 0 and f"[ok] nnUNet_raw = {healthy / 'raw'}\n" in text
+    assert f"[warning] nnUNet_preprocessed = {healthy / 'preprocessed'} takes no new data sets" in text
+
+
+def test_trainers_out_of_reach_are_named_once_with_the_export(healthy, capsys, monkeypatch):
+    monkeypatch.setenv("NNUNET_RECA_NO_DISCOVERY", "1")
     monkeypatch.setenv("nnUNet_extTrainer", str(healthy))
     status, text = report(capsys)
     assert status == 1
-    assert "nnU-Net does not find nnUNetTrainerSwinUNETRReca" in text
+    assert f"nnU-Net does not find {', '.join(base_names())}" in text and text.count("does not find") == 1
     assert f"-> export nnUNet_extTrainer={shim_directory()}" in text
+
+
+@pytest.mark.parametrize("spelling", ["{}/", "{}/../shim", "{}/."])
+def test_the_shim_directory_is_known_in_any_spelling(healthy, capsys, monkeypatch, spelling):
+    monkeypatch.setenv("NNUNET_RECA_NO_DISCOVERY", "1")
+    monkeypatch.setenv("nnUNet_extTrainer", spelling.format(shim_directory()))
+    status, text = report(capsys)
+    assert status == 0 and "[warning] NNUNET" not in text
 
 
 def test_another_class_of_the_same_name_is_reported_with_its_place(healthy, capsys, monkeypatch):
@@ -65,9 +108,55 @@ def test_another_class_of_the_same_name_is_reported_with_its_place(healthy, caps
         "from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer\n"
         "class nnUNetTrainerSwinUNETR(nnUNetTrainer): pass\n"
     )
-    monkeypatch.setenv("nnUNet_extTrainer", f"{healthy}:{shim_directory()}")
+    monkeypatch.setenv("nnUNet_extTrainer", f"{healthy}{os.pathsep}{shim_directory()}")
     status, text = report(capsys)
     assert status == 0 and "nnU-Net finds another nnUNetTrainerSwinUNETR first: theirs" in text
+
+
+#: what a trainer file of another project may do when it is imported -> what the doctor says of it
+BROKEN = {
+    "import missing_library": ("ModuleNotFoundError: No module named 'missing_library'", "install missing_library"),
+    "from os import no_such_name": ("ImportError: cannot import name 'no_such_name' from 'os'", "correct"),
+    "def broken(:": ("SyntaxError: ", "correct"),
+    "1 / 0": ("ZeroDivisionError: ", "correct"),
+    "import sys; sys.exit(3)": ("SystemExit: 3", "correct"),
+    "def __getattr__(name): raise RuntimeError('none here')": ("RuntimeError: none here", "correct"),
+}
+
+
+@pytest.mark.parametrize("line", BROKEN)
+@pytest.mark.parametrize("before", [True, False], ids=["before ours", "after ours"])
+def test_a_broken_trainer_folder_of_others_is_named_once_and_stops_ours_only_where_it_comes_first(
+    healthy, capsys, monkeypatch, line, before
+):
+    folder = healthy / "theirs"
+    (folder / "package").mkdir(parents=True)
+    (folder / "package" / "__init__.py").touch()
+    file = folder / "package" / "their_trainers.py"
+    file.write_text(line + "\n")
+    places = [str(folder), shim_directory()]
+    monkeypatch.setenv("nnUNet_extTrainer", os.pathsep.join(places if before else places[::-1]))
+    status, text = report(capsys)
+    said, remedy = BROKEN[line]
+    assert status == before
+    found = [lines for lines in text.split("  [") if str(file) in lines]
+    assert len(found) == 1 and f"nnU-Net cannot search {folder}: {file}: {said}" in found[0]
+    assert found[0].startswith("PROBLEM]" if before else "warning]")
+    assert f"-> {remedy}" in found[0] and f"take {folder} out of nnUNet_extTrainer" in found[0]
+    assert "does not find" not in text and ("nnU-Net finds nnUNetTrainerSwinUNETR " in text) != before
+
+
+def test_a_broken_file_among_nnunets_own_trainers_is_named_once(healthy, capsys, monkeypatch, tmp_path):
+    import nnunetv2
+
+    stock = tmp_path / "nnunetv2" / "training" / "nnUNetTrainer"
+    stock.mkdir(parents=True)
+    (stock / "copied.py").write_text("import missing_library")
+    monkeypatch.setattr(nnunetv2, "__path__", [str(tmp_path / "nnunetv2")])
+    monkeypatch.setattr(nnunetv2.training.nnUNetTrainer, "__path__", [str(stock)])
+    status, text = report(capsys)
+    assert status == 1 and text.count("missing_library'") == 1
+    assert f"nnU-Net cannot search its own trainers: {stock / 'copied.py'}: ModuleNotFoundError" in text
 
 
 def test_import_failure_is_a_finding_not_a_crash(healthy, capsys, monkeypatch):
@@ -76,14 +165,57 @@ def test_import_failure_is_a_finding_not_a_crash(healthy, capsys, monkeypatch):
     assert status == 1 and "timm cannot be imported" in text and "-> pip install" in text
 
 
-def test_unsupported_nnunet_is_a_problem(healthy, capsys, monkeypatch):
+@pytest.mark.parametrize(
+    ("version", "status"),
+    [
+        ("2.6.2", "PROBLEM"),
+        ("2.8.1rc1", None),
+        ("2.9.0.dev3", None),
+        ("2.8.1+site", None),
+        ("3.0", "warning"),
+        ("x", None),
+    ],
+)
+def test_only_an_nnunet_that_is_too_old_is_a_problem(healthy, capsys, monkeypatch, version, status):
     real = doctor.importlib.metadata.version
-    monkeypatch.setattr(doctor.importlib.metadata, "version", lambda n: "2.6.2" if n == "nnunetv2" else real(n))
-    status, text = report(capsys)
-    assert status == 1 and 'pip install "nnunetv2>=2.8.1,<3"' in text
+    monkeypatch.setattr(doctor.importlib.metadata, "version", lambda n: version if n == "nnunetv2" else real(n))
+    found, text = report(capsys)
+    assert found == (status == "PROBLEM")
+    assert (f"[{status}] nnunetv2 {version} is " in text) == (status is not None)
+    assert ('pip install "nnunetv2>=2.8.1,<3"' in text) == (status is not None)
 
 
-def test_no_augmentation_workers_is_a_problem(healthy, capsys, monkeypatch):
-    monkeypatch.setenv("nnUNet_n_proc_DA", "0")
+@pytest.mark.parametrize(
+    ("variable", "value", "status"),
+    [
+        ("nnUNet_n_proc_DA", "0", "warning"),
+        ("nnUNet_n_proc_DA", " 3 ", "ok"),
+        ("nnUNet_n_proc_DA", "-1", "PROBLEM"),
+        ("nnUNet_n_proc_DA", "", "PROBLEM"),
+        ("nnUNet_n_proc_DA", "two", "PROBLEM"),
+        ("nnUNet_def_n_proc", "1", "ok"),
+        ("nnUNet_def_n_proc", "0", "PROBLEM"),
+        ("nnUNet_reca_seed", "0", "ok"),
+        ("nnUNet_reca_seed", "", None),
+        ("nnUNet_reca_seed", "-1", "PROBLEM"),
+        ("nnUNet_reca_iterations_per_epoch", "0", "PROBLEM"),
+    ],
+)
+def test_settings_are_problems_where_nnunet_or_a_trainer_stops_at_them(
+    healthy, capsys, monkeypatch, variable, value, status
+):
+    monkeypatch.setenv(variable, value)
+    found, text = report(capsys)
+    assert found == (status == "PROBLEM")
+    lines = [line for line in text.splitlines() if variable in line and "->" not in line]
+    assert len(lines) == (status is not None) and all(line.startswith(f"  [{status}] ") for line in lines)
+
+
+def test_a_check_that_breaks_keeps_what_it_found_before(healthy, capsys, monkeypatch):
+    def breaks():
+        yield doctor.Finding(doctor.Status.OK, "so far")
+        raise OSError("no more")
+
+    monkeypatch.setitem(doctor.CHECKS, "Device", breaks)
     status, text = report(capsys)
-    assert status == 1 and "nnUNet_n_proc_DA = '0'" in text
+    assert status == 1 and "[ok] so far\n  [PROBLEM] the check failed: OSError: no more\nSettings" in text

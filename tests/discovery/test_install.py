@@ -15,6 +15,8 @@ PROBE = """
 import json, os, sys
 report = {"heavy": sorted({"torch", "nnunetv2", "numpy", "timm"} & set(sys.modules))}
 report["variable"] = os.environ.get("nnUNet_extTrainer")
+if os.environ.get("ASSIGNED"):
+    os.environ["nnUNet_extTrainer"] = os.environ["ASSIGNED"]
 from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name as find
 name = "nnUNetTrainerSwinUNETRReca_tiny_3epochs"
 try:
@@ -92,9 +94,16 @@ def test_users_own_trainer_folders_stay_first(installed, tmp_path):
     assert report["base"].endswith("nnUNetTrainer.py"), "the user's class of the same name wins"
 
 
+def test_programs_that_assign_the_variable_find_their_trainers_and_ours(installed, tmp_path):
+    _, python = installed
+    report = probe(python, ASSIGNED=str(tmp_path))
+    assert report.get("same") is True, report
+
+
 def test_opt_out_switches_the_hook_off_and_the_documented_export_replaces_it(installed):
     _, python = installed
     assert "Could not find requested nnunet trainer" in probe(python, NNUNET_RECA_NO_DISCOVERY="1")["error"]
+    assert "Could not find" in probe(python, NNUNET_RECA_NO_DISCOVERY="1", ASSIGNED="/nowhere")["error"]
     shim = run(python, "-c", "from nnunet_reca._discovery import shim_directory as d; print(d())").strip()
     assert probe(python, NNUNET_RECA_NO_DISCOVERY="1", nnUNet_extTrainer=shim)["same"] is True
 
@@ -107,6 +116,7 @@ def test_wheel_from_the_sdist_carries_hook_shim_and_types(distributions):
         "nnunet_reca.pth",
         "nnunet_reca.start",
         "nnunet_reca/_discovery/shim/nnunet_reca_trainers.py",
+        "nnunet_reca/_discovery/last/nnunet_reca_misspelt.py",
         "nnunet_reca/py.typed",
     ):
         assert name in names
