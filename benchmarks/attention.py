@@ -10,13 +10,17 @@ Run: ``python benchmarks/attention.py [--device cuda]``
 
 from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
 import measure
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from nnunet_reca.blocks import SwinBlock
-from nnunet_reca.ops import cpu_attention
+from nnunet_reca.ops import frame_map
+from nnunet_reca.ops._masked_attention import masked_attention
+from nnunet_reca.ops._pieces_attention import pieces_attention
 
 #: window, map, heads
 CASES = [
@@ -39,23 +43,23 @@ def explicit(q: Tensor, k: Tensor, v: Tensor, attn_mask: Tensor | None = None, s
     return torch.softmax(logits if attn_mask is None else logits + attn_mask, dim=-1) @ v
 
 
-def ways(block: SwinBlock, device: str) -> dict[str, Callable[[Tensor, Tensor | None], tuple[Tensor, Tensor]]]:
-    fused = torch.nn.functional.scaled_dot_product_attention
+def ways(block: SwinBlock, device: str) -> dict[str, Callable[[Tensor], Tensor]]:
+    """The block's attention, projections included, by each implementation."""
+    attn = block.attn
 
-    def masked(x: Tensor, q_hat: Tensor | None, attention: Any = fused) -> tuple[Tensor, Tensor]:
-        cpu_attention.SMALL_WINDOW = 10**9
-        torch.nn.functional.scaled_dot_product_attention = attention
-        try:
-            return block._attend(x, q_hat)
-        finally:
-            torch.nn.functional.scaled_dot_product_attention = fused
+    def by(implementation: Callable[..., Tensor], fused: Any = F.scaled_dot_product_attention) -> Callable[..., Tensor]:
+        def run(x: Tensor) -> Tensor:
+            window, shift = block.fitted(x.shape[1:-1])
+            q, k, v = attn.qkv(x).chunk(3, dim=-1)
+            q_pad, k_pad, v_pad = attn.qkv.bias.chunk(3)
+            query, bias = frame_map(q, window, shift, q_pad), attn.relative_position_bias(window)
+            with mock.patch.object(F, "scaled_dot_product_attention", fused):
+                return attn.proj(implementation(query, k, v, bias, k_pad, v_pad, window, shift))
 
-    def in_pieces(x: Tensor, q_hat: Tensor | None) -> tuple[Tensor, Tensor]:
-        cpu_attention.SMALL_WINDOW = 1
-        return block._attend(x, q_hat)
+        return run
 
-    found = {"explicit": lambda x, q_hat: masked(x, q_hat, explicit), "masked": masked}
-    return {**found, "pieces": in_pieces} if device == "cpu" else found
+    found = {"explicit": by(masked_attention, explicit), "masked": by(masked_attention)}
+    return {**found, "pieces": by(pieces_attention)} if device == "cpu" else found
 
 
 def measure_case(window: tuple[int, ...], size: tuple[int, ...], heads: int, shifted: bool, arguments: Any) -> Any:
@@ -66,16 +70,16 @@ def measure_case(window: tuple[int, ...], size: tuple[int, ...], heads: int, shi
     x = torch.randn(1, *size, dim, device=arguments.device, requires_grad=True)
     grad = torch.randn_like(x)
     candidates = ways(block, arguments.device)
-    outputs = [way(x, None)[0] for way in candidates.values()]
+    outputs = [way(x) for way in candidates.values()]
     for output in outputs[1:]:
         torch.testing.assert_close(output, outputs[0], atol=1e-5, rtol=1e-4)
 
     def inference(way: Any) -> None:
         with torch.inference_mode():
-            way(x, None)
+            way(x)
 
     def training(way: Any) -> None:
-        way(x, None)[0].backward(grad)
+        way(x).backward(grad)
 
     row: dict[str, Any] = {"window": window, "map": size, "heads": heads, "shifted": shifted}
     for name, work in (("forward", inference), ("training", training)):

@@ -24,7 +24,6 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from nnunet_reca.plans.networks import NETWORKS
-from nnunet_reca.plans.presets import PRESETS
 from nnunet_reca.plans.rewrite import rewrite_plan
 
 #: data set -> shape and spacing of its median case at nnU-Net's target spacing, in the images' axes; labels; cases
@@ -75,7 +74,7 @@ def padding(maps: Sequence[Sequence[int]], windows: Sequence[Sequence[int]]) -> 
 
 def row(plans: dict[str, Any], configuration: str, network: str) -> dict[str, Any]:
     """What one network of the published width takes from a configuration, two classes and one channel."""
-    rewritten = rewrite_plan(plans, configuration, network=network, size="base", recurrent=True)
+    rewritten = rewrite_plan(plans, configuration, network=network, size="base", carry="sum")
     architecture = rewritten["configurations"][configuration]["architecture"]
     arguments = architecture["arch_kwargs"]
     sides = plans["configurations"][configuration]["patch_size"]
@@ -94,7 +93,7 @@ def row(plans: dict[str, Any], configuration: str, network: str) -> dict[str, An
     maps = [embedded]
     for merge in merges[: len(windows) - 1]:
         maps.append([side // s for side, s in zip(maps[-1], merge, strict=True)])
-    published = [[w] * len(sides) for w in PRESETS[network, "base"]["windows"][: len(maps)]]
+    published = [[w] * len(sides) for w in NETWORKS[network].sizes["base"]["windows"][: len(maps)]]
     return {
         **result,
         "maps": maps,

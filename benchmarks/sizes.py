@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from nnunet_reca.architectures import DATransUNet, NnFormer, SwinUnet, SwinUNETR
+from nnunet_reca.architectures import DATransUnet, NnFormer, SwinUnet, SwinUNETR
 from nnunet_reca.weights.da_transunet import da_transunet_arguments
 from nnunet_reca.weights.nnformer import nnformer_arguments
 from nnunet_reca.weights.swin_unet import swin_unet_arguments
@@ -51,7 +51,7 @@ PUBLISHED = {
         17.89,
     ),
     "DA-TransUNet, R50-ViT-B/16": (
-        DATransUNet,
+        DATransUnet,
         lambda recurrent: da_transunet_arguments(
             {"img_size": 224, "n_classes": 9, "base_config": "get_r50_b16_config()"}, recurrent=recurrent
         ),

@@ -18,7 +18,7 @@ import measure
 import torch
 from torch import Tensor, nn
 
-from nnunet_reca.architectures import DATransUNet, NnFormer, SwinUnet, SwinUNETR
+from nnunet_reca.architectures import DATransUnet, NnFormer, SwinUnet, SwinUNETR
 from nnunet_reca.plans.geometry import window_size
 from nnunet_reca.weights.da_transunet import da_transunet_arguments
 from nnunet_reca.weights.nnformer import nnformer_arguments
@@ -48,14 +48,16 @@ def variants(network: str) -> list[str]:
 def build(network: str, variant: str, size: tuple[int, ...], feature_size: int | None) -> nn.Module:
     """A network of a case; all SwinUNETRs but the planned one have equal weights."""
     torch.manual_seed(0)
-    more = {"recurrent": variant != "sa"} | ({"use_checkpoint": True} if variant == "reca_checkpoint" else {})
+    more = {"carry": "none" if variant == "sa" else "sum"} | (
+        {"use_checkpoint": True} if variant == "reca_checkpoint" else {}
+    )
     if network == "nnformer":
         return NnFormer(**{**nnformer_arguments({"input_channels": 1, "num_classes": 5}, recurrent=True), **more})
     if network == "swin_unet":
         return SwinUnet(**{**swin_unet_arguments({"num_classes": 9}, recurrent=True), **more})
     if network == "da_transunet":
         config = {"img_size": 224, "n_classes": 9, "base_config": "get_r50_b16_config()"}
-        return DATransUNet(**{**da_transunet_arguments(config, recurrent=True), **more})
+        return DATransUnet(**{**da_transunet_arguments(config, recurrent=True), **more})
     assert feature_size is not None
     if variant.startswith("monai"):
         return monai_swin_unetr(feature_size, flash=variant == "monai_flash")

@@ -23,12 +23,14 @@ def measure(candidate: str, results: Path) -> dict[str, float | str]:
     """Train one candidate; its preset and recipe replace those of the tiny size in this process."""
     from nnunetv2.run.run_training import run_training
 
-    from nnunet_reca.plans.presets import PRESETS
+    from nnunet_reca.plans.networks import NETWORKS
     from nnunet_reca.trainers.recipe import RECIPES
 
     feature_size, heads, rate, epochs = candidate.split("/")
     preset = {"feature_size": int(feature_size), "num_heads": [int(h) for h in heads.split(",")]}
-    PRESETS["SwinUNETR", "tiny"] = {**PRESETS["SwinUNETR", "tiny"], **preset}
+    swin_unetr = NETWORKS["SwinUNETR"]
+    sizes = {**swin_unetr.sizes, "tiny": {**swin_unetr.sizes["tiny"], **preset}}
+    NETWORKS["SwinUNETR"] = dataclasses.replace(swin_unetr, sizes=sizes)
     RECIPES["tiny"] = dataclasses.replace(RECIPES["tiny"], initial_lr=float(rate))
     trainer = f"nnUNetTrainerSwinUNETRReca_tiny_{epochs}epochs"
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -23,7 +23,7 @@ NETWORKS = {
     "SwinUNETR": ["SwinUNETRRecA", "monai.networks.nets.SwinUNETR"],
     "NnFormer": ["nnFormerRecA", "nnFormer"],
     "SwinUnet": ["RecASwinTransformerSys_Encoder", "SwinTransformerSys"],
-    "DATransUNet": ["DA_Transformer_RecA", "DA_Transformer"],
+    "DATransUnet": ["DA_Transformer_RecA", "DA_Transformer"],
     "VitEncoder": ["Encoder"],
 }
 OPERATORS = {

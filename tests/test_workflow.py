@@ -107,8 +107,8 @@ def test_saved_plan_names_the_network_and_both_twins_differ_only_in_the_switch(t
         plans = json.loads((trained.model(trainer, "3d_fullres") / "plans.json").read_text())
         architectures.append(plans["configurations"]["3d_fullres"]["architecture"])
         assert architectures[-1]["network_class_name"] == "nnunet_reca.architectures.swin_unetr.SwinUNETR"
-    switches = [a["arch_kwargs"].pop("recurrent") for a in architectures]
-    assert switches == [True, False] and architectures[0] == architectures[1]
+    switches = [a["arch_kwargs"].pop("carry") for a in architectures]
+    assert switches == ["sum", "none"] and architectures[0] == architectures[1]
 
 
 def test_prediction_keeps_each_scans_geometry_and_holds_only_known_labels(predicted, scans):

@@ -29,12 +29,13 @@ from torch import Tensor, nn
 from nnunet_reca.blocks import (
     DualAttentionHead,
     HybridResNet,
+    SupervisedDecoder,
     VitEncoder,
     conv_norm_relu,
     initialize_weights,
     set_checkpointing,
 )
-from nnunet_reca.blocks.checks import check_deep_supervision, check_sides, check_strides
+from nnunet_reca.blocks.checks import check_sides, check_strides
 from nnunet_reca.ops import resize_position_embedding
 
 
@@ -44,6 +45,9 @@ class HybridEncoder(nn.Module):
     ``forward`` maps (B, C, *S) to n maps, finest first, at strides s_1, s_1 s_2, ...: those of the ResNet, but for the
     last, which is (B, hidden_size, *grid) and comes out of the transformer.
     """
+
+    #: parameters that are never decayed
+    no_weight_decay = ("position_embedding",)
 
     def __init__(
         self,
@@ -83,7 +87,7 @@ class HybridEncoder(nn.Module):
 class DecoderBlock(nn.Module):
     """Upsample, concatenate the skip after dual attention, convolve twice: (B, C_in, *S) -> (B, C_out, *(S s)).
 
-    ``skip_channels`` is 0 where there is no skip.
+    With ``skip_channels`` of 0 it takes no skip and ignores the one it is given.
     """
 
     def __init__(
@@ -97,6 +101,7 @@ class DecoderBlock(nn.Module):
         super().__init__()
         scale = tuple(float(s) for s in stride)
         self.upsample = nn.Upsample(scale_factor=scale, mode="bilinear", align_corners=True)
+        self.takes_skip = skip_channels > 0
         self.skip_attention = skip_attention
         self.refine = nn.Sequential(
             conv_norm_relu(input_channels + skip_channels, output_channels),
@@ -105,16 +110,16 @@ class DecoderBlock(nn.Module):
 
     def forward(self, x: Tensor, skip: Tensor | None) -> Tensor:
         x = self.upsample(x)
-        if skip is not None:
+        if self.takes_skip:
             x = torch.cat([x, self.skip_attention(skip)], dim=1)
         return self.refine(x)
 
 
-class CascadedUpsampler(nn.Module):
-    """Convolution on the transformer's map, then one :class:`DecoderBlock` per stride, the coarsest first.
+class CascadedUpsampler(SupervisedDecoder):
+    """Convolution on the transformer's map, then one :class:`DecoderBlock` per stride; ``blocks[0]`` is the finest.
 
-    ``seg_layers[i]`` is the head of level i, level 0 being full resolution. With ``deep_supervision`` (nnU-Net switches
-    this attribute) ``forward`` returns the logits of levels 0 ... n-1, finest first, otherwise those of level 0.
+    Levels count from full resolution (0) to the coarsest block's (n-1); each has a head. Block i + 1 may take the
+    encoder's map i as a skip; ``skip_channels`` (0 for none) and ``skip_attention`` have an entry per block.
     """
 
     def __init__(
@@ -131,38 +136,29 @@ class CascadedUpsampler(nn.Module):
         auxiliary_heads: bool,
         deep_supervision: bool,
     ) -> None:
-        super().__init__()
-        self.deep_supervision = deep_supervision
+        heads = [nn.Conv2d(width, num_classes, kernel_size=3, padding=1) for width in decoder_channels]
+        super().__init__(heads, auxiliary_heads=auxiliary_heads, deep_supervision=deep_supervision)
         self.bottleneck = conv_norm_relu(hidden_size, bottleneck_channels)
         self.blocks = nn.ModuleList()
-        self.n_skip = len(skip_channels)
-        for i, (width, stride) in enumerate(zip(decoder_channels, reversed(strides), strict=True)):
-            input_channels = decoder_channels[i - 1] if i else bottleneck_channels
-            skip = skip_channels[i] if i < self.n_skip else 0
-            attend = i < self.n_skip and skip_attention[i]
-            head = DualAttentionHead(skip, norm_momentum=attention_norm_momentum) if attend else nn.Identity()
-            self.blocks.append(DecoderBlock(input_channels, skip, width, stride, head))
-        levels = len(decoder_channels) if auxiliary_heads else 1
-        self.seg_layers = nn.ModuleList(
-            nn.Conv2d(width, num_classes, kernel_size=3, padding=1)
-            for width in list(reversed(decoder_channels))[:levels]
-        )
-        if not deep_supervision:  # DistributedDataParallel wants a gradient for every parameter that asks for one
-            self.seg_layers[1:].requires_grad_(False)
+        input_channels = [*decoder_channels[1:], bottleneck_channels]
+        for i, (width, stride) in enumerate(zip(decoder_channels, strides, strict=True)):
+            skip = skip_channels[i]
+            head: nn.Module = nn.Identity()
+            if skip_attention[i]:
+                head = DualAttentionHead(skip, norm_momentum=attention_norm_momentum)
+            self.blocks.append(DecoderBlock(input_channels[i], skip, width, stride, head))
 
     def forward(self, features: Sequence[Tensor]) -> Tensor | list[Tensor]:
         *skips, x = features
         x = self.bottleneck(x)
         levels: list[Tensor] = []
-        for i, block in enumerate(self.blocks):
-            x = block(x, skips[-1 - i] if i < self.n_skip else None)
-            levels.insert(0, x)
-        if self.deep_supervision:
-            return [head(level) for head, level in zip(self.seg_layers, levels, strict=True)]
-        return self.seg_layers[0](x)
+        for block, skip in zip(reversed(self.blocks), [*reversed(skips), None], strict=True):
+            x = block(x, skip)
+            levels.append(x)
+        return self.logits(levels)
 
 
-class DATransUNet(nn.Module):
+class DATransUnet(nn.Module):
     """DA-TransUNet with recurrent (RecA) or self-attention transformer, in 2D.
 
     ``forward`` maps (B, input_channels, H, W) to raw logits (B, num_classes, H, W), or, with
@@ -183,11 +179,12 @@ class DATransUNet(nn.Module):
         resnet_layers: bottlenecks of each of the n - 1 stages of the ResNet.
         resnet_width: channels of its root, a multiple of 32; stages have 4, 8, 16 times as many.
         bottleneck_channels: of the convolution that enters the decoder.
-        decoder_channels: of the n decoder blocks, coarsest first.
-        n_skip: decoder blocks that take a skip, coarsest first; default all that have one, n - 1.
-        skip_attention: for each of these whether its skip passes dual attention; default all but the skip at stride s_1
-            (published: where the upsampled map has 512, 256 or 64 channels, which holds for the first two).
-        recurrent: Recurrent-Attention in the transformer; False is its self-attention twin.
+        decoder_channels: of the n decoder blocks, finest first.
+        n_skip: number of decoder blocks that take a skip, the coarsest ones; default all that have one, n - 1.
+        skip_attention: for each of these, finest first, whether its skip passes dual attention; default all but the
+            skip at stride s_1 (published: where the upsampled map has 512, 256 or 64 channels, which holds for the
+            two coarsest).
+        carry: Recurrent-Attention in the transformer, "sum" as published; "none" is its self-attention twin.
         deep_supervision: initial value of ``decoder.deep_supervision``; False also freezes the coarser heads.
         auxiliary_heads: build the heads of the coarser scales; deep supervision needs them.
         valid_pooling: published pooling, which loses the last row and column; needs strides of 2.
@@ -215,10 +212,10 @@ class DATransUNet(nn.Module):
         resnet_layers: Sequence[int] = (3, 4, 9),
         resnet_width: int = 64,
         bottleneck_channels: int = 512,
-        decoder_channels: Sequence[int] = (256, 128, 64, 16),
+        decoder_channels: Sequence[int] = (16, 64, 128, 256),
         n_skip: int | None = None,
         skip_attention: Sequence[bool] | None = None,
-        recurrent: bool = True,
+        carry: str = "sum",
         deep_supervision: bool = False,
         auxiliary_heads: bool = True,
         valid_pooling: bool = False,
@@ -230,16 +227,16 @@ class DATransUNet(nn.Module):
         poolings = strides[1:]
         n = len(poolings)
         n_skip = n - 1 if n_skip is None else n_skip
-        skip_attention = [i < n - 2 for i in range(n_skip)] if skip_attention is None else skip_attention
+        if skip_attention is None:
+            skip_attention = [skip > 0 for skip in range(n - 1 - n_skip, n - 1)]
         _check_arguments(strides, grid_size, resnet_layers, decoder_channels, n_skip, skip_attention)
-        check_deep_supervision(deep_supervision, auxiliary_heads)
         self.total_stride = tuple(math.prod(s) for s in zip(*poolings, strict=True))
         self.repeat_single_channel = repeat_single_channel
         image_channels = 3 if repeat_single_channel and input_channels == 1 else input_channels
         resnet = HybridResNet(image_channels, resnet_width, resnet_layers, poolings, valid_pooling=valid_pooling)
         self.encoder = HybridEncoder(
             resnet,
-            VitEncoder(hidden_size, num_layers, num_heads, mlp_dim, dropout=dropout, recurrent=recurrent),
+            VitEncoder(hidden_size, num_layers, num_heads, mlp_dim, dropout=dropout, carry=carry),
             grid_size,
             hidden_size=hidden_size,
             dropout=dropout,
@@ -249,10 +246,10 @@ class DATransUNet(nn.Module):
             hidden_size,
             num_classes,
             poolings,
-            resnet.channels[-2::-1][:n_skip],
+            [0] * (n - n_skip) + resnet.channels[n - 1 - n_skip : n - 1],
             bottleneck_channels=bottleneck_channels,
             decoder_channels=decoder_channels,
-            skip_attention=skip_attention,
+            skip_attention=[False] * (n - n_skip) + list(skip_attention),
             attention_norm_momentum=attention_norm_momentum,
             auxiliary_heads=auxiliary_heads,
             deep_supervision=deep_supervision,
@@ -281,13 +278,13 @@ def _check_arguments(
     n = len(strides) - 1
     if any(len(s) != 2 for s in strides):
         raise ValueError(
-            f"expected strides for two axes, got {[list(s) for s in strides]}; DATransUNet is a 2D network, use the "
+            f"expected strides for two axes, got {[list(s) for s in strides]}; DATransUnet is a 2D network, use the "
             "2d configuration or another network"
         )
     if not 2 <= n <= 4:
         raise ValueError(
             f"expected strides of 2 to 4 poolings after the leading 1, got {n} in {[list(s) for s in strides]}; "
-            "DATransUNet needs a plan with at least two poolings, and deeper ones are cut to four"
+            "DATransUnet needs a plan with at least two poolings, and deeper ones are cut to four"
         )
     check_strides(strides)
     if len(grid_size) != 2 or any(g < 1 for g in grid_size):

@@ -22,10 +22,10 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from nnunet_reca.blocks import (
-    Checkpointing,
     ConvExpanding,
     ConvMerging,
     ConvPatchEmbed,
+    SupervisedDecoder,
     SwinBlock,
     SwinCrossBlock,
     SwinStage,
@@ -35,8 +35,7 @@ from nnunet_reca.blocks import (
     set_checkpointing,
     transposed_conv,
 )
-from nnunet_reca.blocks.checks import check_deep_supervision, check_sides, check_strides, per_axis
-from nnunet_reca.blocks.stage import CarryAlignment
+from nnunet_reca.blocks.checks import check_sides, check_strides, per_axis
 from nnunet_reca.ops.relative_position import IndexScheme
 
 
@@ -54,7 +53,7 @@ class StageShape:
 
 
 class NnFormerEncoder(nn.Module):
-    """Patch embedding, then stages of Swin blocks with a strided convolution between each two.
+    """Patch embedding, then the given stages of Swin blocks with a strided convolution between each two.
 
     ``forward`` maps (B, C, *S) to one token map (B, *S_i, dim_i) per stage, normalised for the decoder, finest first;
     the trunk goes on with the raw tokens.
@@ -63,34 +62,16 @@ class NnFormerEncoder(nn.Module):
     def __init__(
         self,
         input_channels: int,
-        shapes: Sequence[StageShape],
+        dims: Sequence[int],
         patch_embed_strides: Sequence[Sequence[int]],
         merges: Sequence[Sequence[int]],
-        *,
-        drop_path_rate: float,
-        recurrent: bool,
-        carry_alignment: CarryAlignment,
+        stages: Sequence[SwinStage],
     ) -> None:
         super().__init__()
-        self.patch_embed = ConvPatchEmbed(input_channels, shapes[0].dim, patch_embed_strides)
-        rates = drop_path_rates(drop_path_rate, [s.depth for s in shapes])
-        self.stages = nn.ModuleList(
-            SwinStage(
-                shape.dim,
-                shape.depth,
-                shape.num_heads,
-                shape.window_size,
-                shift_size=shape.shift_size,
-                mlp_ratio=shape.mlp_ratio,
-                drop_path=drop_path,
-                recurrent=recurrent,
-                carry_alignment=carry_alignment,
-                index_scheme=shape.index_scheme,
-            )
-            for shape, drop_path in zip(shapes, rates, strict=True)
-        )
-        self.norms = nn.ModuleList(nn.LayerNorm(shape.dim) for shape in shapes)
-        self.downsamples = nn.ModuleList(map(ConvMerging, [s.dim for s in shapes[:-1]], merges))
+        self.patch_embed = ConvPatchEmbed(input_channels, dims[0], patch_embed_strides)
+        self.stages = nn.ModuleList(stages)
+        self.norms = nn.ModuleList(map(nn.LayerNorm, dims))
+        self.downsamples = nn.ModuleList(map(ConvMerging, dims[:-1], merges))
 
     def forward(self, x: Tensor) -> list[Tensor]:
         x = self.stages[0](self.patch_embed(x))
@@ -125,11 +106,10 @@ class UpStage(nn.Module):
         return x
 
 
-class NnFormerDecoder(Checkpointing):
+class NnFormerDecoder(SupervisedDecoder):
     """One :class:`UpStage` per encoder stage but the deepest; ``stages[0]`` is the finest, like the encoder's.
 
-    ``seg_layers[i]`` expands the tokens of stage i by the token patch to logits. With ``deep_supervision`` (nnU-Net
-    switches this attribute) ``forward`` returns the logits of all stages, finest first, otherwise those of stage 0.
+    Each stage has a head, which expands its tokens by the token patch to logits.
     """
 
     def __init__(
@@ -143,25 +123,19 @@ class NnFormerDecoder(Checkpointing):
         auxiliary_heads: bool,
         deep_supervision: bool,
     ) -> None:
-        super().__init__()
-        self.deep_supervision = deep_supervision
+        heads = [transposed_conv(shape.dim, num_classes, patch, bias=True) for shape in shapes]
+        super().__init__(heads, auxiliary_heads=auxiliary_heads, deep_supervision=deep_supervision)
         # the rates rise in the order of computation, from the coarsest stage to the finest
         rates = drop_path_rates(drop_path_rate, [s.depth for s in reversed(shapes)])[::-1]
         self.stages = nn.ModuleList(map(UpStage, shapes, merges, rates))
-        heads = shapes if auxiliary_heads else shapes[:1]
-        self.seg_layers = nn.ModuleList(transposed_conv(s.dim, num_classes, patch, bias=True) for s in heads)
-        if not deep_supervision:  # DistributedDataParallel wants a gradient for every parameter that asks for one
-            self.seg_layers[1:].requires_grad_(False)
 
     def forward(self, features: Sequence[Tensor]) -> Tensor | list[Tensor]:
         x = features[-1]
         levels: list[Tensor] = []
         for stage, skip in zip(reversed(self.stages), reversed(features[:-1]), strict=True):
             x = self.run(stage, x, skip)
-            levels.insert(0, x)
-        if self.deep_supervision:
-            return [head(channels_first(level)) for head, level in zip(self.seg_layers, levels, strict=True)]
-        return self.seg_layers[0](channels_first(x))
+            levels.append(channels_first(x))
+        return self.logits(levels)
 
 
 class NnFormer(nn.Module):
@@ -185,8 +159,8 @@ class NnFormer(nn.Module):
             one window covers.
         mlp_ratio: hidden width of the MLPs over the channels.
         drop_path_rate: of the last block, rising linearly from 0, in the encoder and again in the decoder.
-        recurrent: Recurrent-Attention in the encoder; False is its self-attention twin.
-        carry_alignment: "window" as published, or "spatial", see :class:`nnunet_reca.blocks.SwinStage`.
+        carry: Recurrent-Attention in the encoder, "sum" as published; "none" is its self-attention twin; others see
+            :class:`nnunet_reca.blocks.SwinStage`.
         deep_supervision: initial value of ``decoder.deep_supervision``; False also freezes the coarser heads.
         auxiliary_heads: build the heads of the coarser scales; deep supervision needs them.
         index_scheme: "exact", or "nnformer" as published, which needs cubic windows.
@@ -210,8 +184,7 @@ class NnFormer(nn.Module):
         shift_sizes: Sequence[Sequence[int] | int] | None = None,
         mlp_ratio: float = 4.0,
         drop_path_rate: float = 0.2,
-        recurrent: bool = True,
-        carry_alignment: CarryAlignment = "window",
+        carry: str = "sum",
         deep_supervision: bool = False,
         auxiliary_heads: bool = True,
         index_scheme: IndexScheme = "exact",
@@ -220,7 +193,6 @@ class NnFormer(nn.Module):
         super().__init__()
         _check_strides(strides, patch_embed_strides)
         _check_stages(len(strides), embed_dim, depths, num_heads, window_sizes, shift_sizes)
-        check_deep_supervision(deep_supervision, auxiliary_heads)
         windows = _windows_and_shifts(window_sizes, shift_sizes, len(strides[0]))
         if index_scheme == "nnformer" and any(len(window) != 3 or len(set(window)) > 1 for window, _ in windows):
             raise ValueError(
@@ -233,15 +205,22 @@ class NnFormer(nn.Module):
         ]
         patch = [math.prod(s) for s in zip(*patch_embed_strides, strict=True)]
         self.total_stride = tuple(math.prod(s) for s in zip(patch, *strides, strict=True))
-        self.encoder = NnFormerEncoder(
-            input_channels,
-            shapes,
-            patch_embed_strides,
-            strides[1:],
-            drop_path_rate=drop_path_rate,
-            recurrent=recurrent,
-            carry_alignment=carry_alignment,
-        )
+        stages = [
+            SwinStage(
+                shape.dim,
+                shape.depth,
+                shape.num_heads,
+                shape.window_size,
+                shift_size=shape.shift_size,
+                mlp_ratio=mlp_ratio,
+                drop_path=drop_path,
+                carry=carry,
+                index_scheme=index_scheme,
+            )
+            for shape, drop_path in zip(shapes, drop_path_rates(drop_path_rate, depths), strict=True)
+        ]
+        dims = [shape.dim for shape in shapes]
+        self.encoder = NnFormerEncoder(input_channels, dims, patch_embed_strides, strides[1:], stages)
         self.decoder = NnFormerDecoder(
             num_classes,
             shapes[:-1],

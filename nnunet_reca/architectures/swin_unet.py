@@ -24,14 +24,14 @@ from nnunet_reca.blocks import (
     PatchEmbed,
     PatchExpand,
     PatchMerging,
+    SupervisedDecoder,
     SwinStage,
     channels_first,
     drop_path_rates,
     initialize_weights,
     set_checkpointing,
 )
-from nnunet_reca.blocks.checks import check_deep_supervision, check_sides, check_strides, per_axis
-from nnunet_reca.blocks.stage import CarryAlignment
+from nnunet_reca.blocks.checks import check_sides, check_strides, per_axis
 
 
 class SwinUnetEncoder(nn.Module):
@@ -60,12 +60,22 @@ class SwinUnetEncoder(nn.Module):
         return [*features, self.norm(self.stages[-1](tokens))]
 
 
-class SwinUnetDecoder(nn.Module):
+class TokenHead(nn.Linear):
+    """Logits of tokens, normalised before on request: (B, *S, C) -> (B, num_classes, *S)."""
+
+    def __init__(self, dim: int, num_classes: int, *, bias: bool = True, normalise: bool = False) -> None:
+        super().__init__(dim, num_classes, bias=bias)
+        self.normalise = normalise
+
+    def forward(self, x: Tensor) -> Tensor:
+        return channels_first(super().forward(F.layer_norm(x, x.shape[-1:]) if self.normalise else x))
+
+
+class SwinUnetDecoder(SupervisedDecoder):
     """Expand, join the skip, refine by a stage of Swin blocks, level by level; then expand to full resolution.
 
     Levels count from full resolution (0) to the encoder's last stage (n); the given stages are those of levels
-    1 ... n-1 and ``seg_layers[i]`` is the head of level i. With ``deep_supervision`` (nnU-Net switches this attribute)
-    ``forward`` returns the logits of levels 0 ... n-1, finest first, otherwise those of level 0.
+    1 ... n-1. Levels 0 ... n-1 have heads.
     """
 
     def __init__(
@@ -78,33 +88,25 @@ class SwinUnetDecoder(nn.Module):
         auxiliary_heads: bool,
         deep_supervision: bool,
     ) -> None:
-        super().__init__()
-        self.deep_supervision = deep_supervision
         width = [embed_dim * 2**i for i in range(len(strides))]
+        # as published: the head at full resolution has no bias
+        finest = TokenHead(embed_dim, num_classes, bias=False)
+        heads = [finest, *(TokenHead(w, num_classes, normalise=True) for w in width[:-1])]
+        super().__init__(heads, auxiliary_heads=auxiliary_heads, deep_supervision=deep_supervision)
         self.expands = nn.ModuleList(PatchExpand(2 * w, w, s) for w, s in zip(width, strides[1:], strict=False))
         self.fusions = nn.ModuleList(nn.Linear(2 * w, w) for w in width[:-1])
         self.stages = nn.ModuleList(stages)
         self.norm = nn.LayerNorm(embed_dim)
         self.final_expand = PatchExpand(embed_dim, embed_dim, strides[0])
-        # as published: the head at full resolution has no bias
-        self.seg_layers = nn.ModuleList([nn.Linear(embed_dim, num_classes, bias=False)])
-        if auxiliary_heads:
-            self.seg_layers.extend(nn.Linear(w, num_classes) for w in width[:-1])
-        if not deep_supervision:  # DistributedDataParallel wants a gradient for every parameter that asks for one
-            self.seg_layers[1:].requires_grad_(False)
 
     def forward(self, features: Sequence[Tensor]) -> Tensor | list[Tensor]:
         x = features[-1]
-        maps: list[Tensor] = []
+        levels: list[Tensor] = []
         ups = zip(self.expands, self.fusions, self.stages, features[:-1], strict=True)
         for expand, fuse, stage, skip in reversed(list(ups)):
             x = stage(fuse(torch.cat([expand(x), skip], dim=-1)))
-            maps.insert(0, x)
-        full = self.final_expand(self.norm(x))
-        if not self.deep_supervision:
-            return channels_first(self.seg_layers[0](full))
-        levels = [full, *(F.layer_norm(m, m.shape[-1:]) for m in maps)]
-        return [channels_first(head(level)) for head, level in zip(self.seg_layers, levels, strict=True)]
+            levels.append(x)
+        return self.logits([*levels, self.final_expand(self.norm(x))])
 
 
 class SwinUnet(nn.Module):
@@ -126,8 +128,8 @@ class SwinUnet(nn.Module):
         window_sizes: window of each stage, per axis (or one number); maps smaller than it shrink it.
         mlp_ratio: hidden width of the MLPs over the channels.
         drop_path_rate: of the last block, rising linearly from 0; decoder stages take their encoder stage's rates.
-        recurrent: Recurrent-Attention in the encoder; False is its self-attention twin.
-        carry_alignment: "window" as published, or "spatial", see :class:`nnunet_reca.blocks.SwinStage`.
+        carry: Recurrent-Attention in the encoder, "sum" as published; "none" is its self-attention twin; others see
+            :class:`nnunet_reca.blocks.SwinStage`.
         deep_supervision: initial value of ``decoder.deep_supervision``; False also freezes the coarser heads.
         auxiliary_heads: build the heads of the coarser scales; deep supervision needs them.
         use_checkpoint: compute activations again in the backward pass instead of keeping them; gradients stay the same.
@@ -148,21 +150,19 @@ class SwinUnet(nn.Module):
         window_sizes: Sequence[Sequence[int] | int] = (7, 7, 7, 7),
         mlp_ratio: float = 4.0,
         drop_path_rate: float = 0.1,
-        recurrent: bool = True,
-        carry_alignment: CarryAlignment = "window",
+        carry: str = "sum",
         deep_supervision: bool = False,
         auxiliary_heads: bool = True,
         use_checkpoint: bool = False,
     ) -> None:
         super().__init__()
         _check_arguments(strides, embed_dim, depths, num_heads, window_sizes)
-        check_deep_supervision(deep_supervision, auxiliary_heads)
         poolings, dimensions = strides[1:], len(strides[0])
         self.total_stride = tuple(math.prod(s) for s in zip(*poolings, strict=True))
         windows = [per_axis(w, dimensions) for w in window_sizes]
         drop_paths = drop_path_rates(drop_path_rate, depths)
 
-        def stages(count: int, recurrent: bool) -> list[SwinStage]:
+        def stages(count: int, carry: str) -> list[SwinStage]:
             return [
                 SwinStage(
                     embed_dim * 2**i,
@@ -171,19 +171,18 @@ class SwinUnet(nn.Module):
                     windows[i],
                     mlp_ratio=mlp_ratio,
                     drop_path=drop_paths[i],
-                    recurrent=recurrent,
-                    carry_alignment=carry_alignment,
+                    carry=carry,
                 )
                 for i in range(count)
             ]
 
         n = len(poolings)
-        self.encoder = SwinUnetEncoder(input_channels, embed_dim, poolings, stages(n, recurrent))
+        self.encoder = SwinUnetEncoder(input_channels, embed_dim, poolings, stages(n, carry))
         self.decoder = SwinUnetDecoder(
             embed_dim,
             num_classes,
             poolings,
-            stages(n - 1, False),
+            stages(n - 1, "none"),
             auxiliary_heads=auxiliary_heads,
             deep_supervision=deep_supervision,
         )

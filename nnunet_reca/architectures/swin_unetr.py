@@ -16,31 +16,28 @@ Deviations, each reversible:
 import math
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nnunet_reca.blocks import (
-    Checkpointing,
     PatchEmbed,
     PatchMerging,
     ResidualBlock,
+    SupervisedDecoder,
     SwinStage,
+    UpBlock,
     channels_first,
     drop_path_rates,
     initialize_weights,
     segmentation_head,
     set_checkpointing,
-    transposed_conv,
 )
-from nnunet_reca.blocks.checks import check_deep_supervision, check_sides, check_strides, per_axis
-from nnunet_reca.blocks.stage import CarryAlignment
-from nnunet_reca.ops import runs_in_slabs, upsample_slices
+from nnunet_reca.blocks.checks import check_sides, check_strides, per_axis
 from nnunet_reca.ops.relative_position import IndexScheme
 
 
 class SwinEncoder(nn.Module):
-    """Patch embedding, then stages of Swin blocks, each followed by patch merging.
+    """Patch embedding, then the given stages of Swin blocks, each followed by patch merging.
 
     ``forward`` maps (B, C, *S) to n maps (B, feature_size * 2^i, *S_i), i = 0 ... n-1, at strides s_1, s_1 s_2, ...;
     they are normalised over their channels for the decoder, while the trunk goes on with the raw tokens.
@@ -51,40 +48,17 @@ class SwinEncoder(nn.Module):
         input_channels: int,
         feature_size: int,
         strides: Sequence[Sequence[int]],
+        stages: Sequence[SwinStage],
         *,
-        depths: Sequence[int],
-        num_heads: Sequence[int],
-        window_sizes: Sequence[Sequence[int]],
-        mlp_ratio: float,
-        drop_path_rate: float,
-        recurrent: bool,
-        carry_alignment: CarryAlignment,
-        index_scheme: IndexScheme,
         duplicated_sublattices: bool,
     ) -> None:
         super().__init__()
         self.patch_embed = PatchEmbed(input_channels, feature_size, strides[0])
-        self.stages = nn.ModuleList()
-        self.downsamples = nn.ModuleList()
-        rates = drop_path_rates(drop_path_rate, depths)
-        for i, (depth, heads, window, stride, drop_path) in enumerate(
-            zip(depths, num_heads, window_sizes, strides[1:], rates, strict=True)
-        ):
-            stage = SwinStage(
-                feature_size * 2**i,
-                depth,
-                heads,
-                window,
-                mlp_ratio=mlp_ratio,
-                drop_path=drop_path,
-                recurrent=recurrent,
-                carry_alignment=carry_alignment,
-                index_scheme=index_scheme,
-            )
-            self.stages.append(stage)
-            self.downsamples.append(
-                PatchMerging(feature_size * 2**i, stride, duplicated_sublattices=duplicated_sublattices)
-            )
+        self.stages = nn.ModuleList(stages)
+        self.downsamples = nn.ModuleList(
+            PatchMerging(feature_size * 2**i, stride, duplicated_sublattices=duplicated_sublattices)
+            for i, stride in enumerate(strides[1:])
+        )
 
     def forward(self, x: Tensor) -> list[Tensor]:
         tokens = self.patch_embed(x)
@@ -99,38 +73,11 @@ class SwinEncoder(nn.Module):
         return channels_first(F.layer_norm(tokens, tokens.shape[-1:]))
 
 
-class UpBlock(nn.Module):
-    """Upsample, concatenate the skip, refine: (B, C_in, *S), (B, C_out, *S s) -> (B, C_out, *S s).
-
-    Inference on the CPU upsamples and joins in slabs, see :class:`nnunet_reca.blocks.ResidualBlock`; hooks of
-    ``upsample`` and ``refine`` are not called then.
-    """
-
-    def __init__(
-        self, input_channels: int, output_channels: int, stride: Sequence[int], kernel_size: Sequence[int]
-    ) -> None:
-        super().__init__()
-        self.upsample = transposed_conv(input_channels, output_channels, stride)
-        self.refine = ResidualBlock(2 * output_channels, output_channels, kernel_size)
-
-    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
-        if not runs_in_slabs(x):
-            return self.refine(torch.cat([self.upsample(x), skip], dim=1))
-
-        def write(item: int, out: Tensor, start: int) -> None:
-            upsampled, beside = out.chunk(2, dim=1)
-            upsample_slices(x[item : item + 1], self.upsample.weight, upsampled, start)
-            beside.copy_(skip[item : item + 1, :, start : start + out.shape[2]])
-
-        return self.refine.in_slabs(write, skip)
-
-
-class UNETRDecoder(Checkpointing):
+class UNETRDecoder(SupervisedDecoder):
     """Residual blocks on the image, the skips and the bottleneck, then one :class:`UpBlock` per stride.
 
     Levels count from full resolution (0) to the bottleneck (n); the skip next to the bottleneck is taken as it is.
-    ``seg_layers[i]`` is the head of level i. With ``deep_supervision`` (nnU-Net switches this attribute) ``forward``
-    returns the logits of levels 0 ... n-1, finest first, otherwise those of level 0.
+    Levels 0 ... n-1 have heads.
     """
 
     def __init__(
@@ -144,20 +91,14 @@ class UNETRDecoder(Checkpointing):
         auxiliary_heads: bool,
         deep_supervision: bool,
     ) -> None:
-        super().__init__()
-        self.deep_supervision = deep_supervision
         n = len(strides)
         width = [feature_size] + [feature_size * 2**i for i in range(n)]
+        heads = [segmentation_head(w, num_classes, len(strides[0])) for w in width[:n]]
+        super().__init__(heads, auxiliary_heads=auxiliary_heads, deep_supervision=deep_supervision)
         self.stem = ResidualBlock(input_channels, feature_size, kernel_sizes[0])
         self.skips = nn.ModuleList(ResidualBlock(width[i], width[i], kernel_sizes[i]) for i in range(1, n - 1))
         self.bottleneck = ResidualBlock(width[n], width[n], kernel_sizes[n])
         self.ups = nn.ModuleList(UpBlock(width[i + 1], width[i], strides[i], kernel_sizes[i]) for i in range(n))
-        levels = n if auxiliary_heads else 1
-        self.seg_layers = nn.ModuleList(
-            segmentation_head(width[i], num_classes, len(strides[0])) for i in range(levels)
-        )
-        if not deep_supervision:  # DistributedDataParallel wants a gradient for every parameter that asks for one
-            self.seg_layers[1:].requires_grad_(False)
 
     def forward(self, image: Tensor, features: Sequence[Tensor]) -> Tensor | list[Tensor]:
         refined = [self.run(block, f) for block, f in zip(self.skips, features[:-2], strict=True)]
@@ -166,10 +107,8 @@ class UNETRDecoder(Checkpointing):
         levels: list[Tensor] = []
         for up, skip in zip(reversed(self.ups), reversed(skips), strict=True):
             x = self.run(up, x, skip)
-            levels.insert(0, x)
-        if self.deep_supervision:
-            return [head(level) for head, level in zip(self.seg_layers, levels, strict=True)]
-        return self.seg_layers[0](x)
+            levels.append(x)
+        return self.logits(levels)
 
 
 class SwinUNETR(nn.Module):
@@ -190,8 +129,8 @@ class SwinUNETR(nn.Module):
         kernel_sizes: of the convolutions at levels 0 ... n; default 3.
         mlp_ratio: hidden width of the MLPs over the channels.
         drop_path_rate: of the last block, rising linearly from 0.
-        recurrent: Recurrent-Attention in the encoder; False is its self-attention twin.
-        carry_alignment: "window" as published, or "spatial", see :class:`nnunet_reca.blocks.SwinStage`.
+        carry: Recurrent-Attention in the encoder, "sum" as published; "none" is its self-attention twin; others see
+            :class:`nnunet_reca.blocks.SwinStage`.
         deep_supervision: initial value of ``decoder.deep_supervision``; False also freezes the coarser heads.
         auxiliary_heads: build the heads of the coarser scales; deep supervision needs them.
         index_scheme: "exact", or "cropped" as published.
@@ -215,8 +154,7 @@ class SwinUNETR(nn.Module):
         kernel_sizes: Sequence[Sequence[int]] | None = None,
         mlp_ratio: float = 4.0,
         drop_path_rate: float = 0.0,
-        recurrent: bool = True,
-        carry_alignment: CarryAlignment = "window",
+        carry: str = "sum",
         deep_supervision: bool = False,
         auxiliary_heads: bool = True,
         index_scheme: IndexScheme = "exact",
@@ -225,22 +163,24 @@ class SwinUNETR(nn.Module):
     ) -> None:
         super().__init__()
         _check_arguments(strides, feature_size, depths, num_heads, window_sizes, kernel_sizes)
-        check_deep_supervision(deep_supervision, auxiliary_heads)
         poolings, dimensions = strides[1:], len(strides[0])
         self.total_stride = tuple(math.prod(s) for s in zip(*poolings, strict=True))
+        drop_paths = drop_path_rates(drop_path_rate, depths)
+        stages = [
+            SwinStage(
+                feature_size * 2**i,
+                depths[i],
+                num_heads[i],
+                per_axis(window_sizes[i], dimensions),
+                mlp_ratio=mlp_ratio,
+                drop_path=drop_paths[i],
+                carry=carry,
+                index_scheme=index_scheme,
+            )
+            for i in range(len(poolings) - 1)
+        ]
         self.encoder = SwinEncoder(
-            input_channels,
-            feature_size,
-            poolings,
-            depths=depths,
-            num_heads=num_heads,
-            window_sizes=[per_axis(w, dimensions) for w in window_sizes],
-            mlp_ratio=mlp_ratio,
-            drop_path_rate=drop_path_rate,
-            recurrent=recurrent,
-            carry_alignment=carry_alignment,
-            index_scheme=index_scheme,
-            duplicated_sublattices=duplicated_sublattices,
+            input_channels, feature_size, poolings, stages, duplicated_sublattices=duplicated_sublattices
         )
         self.decoder = UNETRDecoder(
             input_channels,

@@ -1,24 +1,26 @@
-"""Window attention with a relative-position bias: recurrent when handed a carry, and across two token maps."""
+"""Window attention with a relative-position bias: with a carry on one token map, and across two token maps."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from nnunet_reca.blocks.checks import check_heads
 from nnunet_reca.ops import (
-    Windows,
-    attention_query,
     bias_table_rows,
-    carry_query,
-    pad_to_multiple,
-    piece_attention,
+    frame_map,
     relative_position_index,
-    shift_map,
-    split_heads,
-    window_recurrent_attention,
+    window_attention,
 )
 from nnunet_reca.ops.relative_position import IndexScheme
+
+#: A chain's carry in one of its layers: (own query, state) -> (query, state), see :mod:`nnunet_reca.blocks.carry`.
+LayerCarry = Callable[[Tensor, Tensor | None], tuple[Tensor, Tensor | None]]
+
+
+def no_carry(q: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Self-attention outside of a chain."""
+    return q, None
 
 
 class RelativePositionBias(nn.Module):
@@ -28,13 +30,22 @@ class RelativePositionBias(nn.Module):
         dim: channels.
         num_heads: heads; divides ``dim``.
         window_size: largest window; the bias table has one row per relative offset in it.
+        scale: of the logits; default head_dim^-0.5.
         index_scheme: how a pair of tokens finds its row, see :func:`relative_position_index`.
     """
 
     relative_position_index: Tensor
+    #: parameters that are never decayed, as in Swin Transformer
+    no_weight_decay = ("relative_position_bias_table",)
 
     def __init__(
-        self, dim: int, num_heads: int, window_size: Sequence[int], *, index_scheme: IndexScheme = "exact"
+        self,
+        dim: int,
+        num_heads: int,
+        window_size: Sequence[int],
+        *,
+        scale: float | None = None,
+        index_scheme: IndexScheme = "exact",
     ) -> None:
         super().__init__()
         check_heads(dim, num_heads)
@@ -42,6 +53,7 @@ class RelativePositionBias(nn.Module):
             raise ValueError(f"expected window sides of at least 1, got {tuple(window_size)}; change window_size")
         self.num_heads = num_heads
         self.window_size = tuple(window_size)
+        self.scale = scale
         self.index_scheme: IndexScheme = index_scheme
         self.relative_position_bias_table = nn.Parameter(torch.zeros(bias_table_rows(window_size), num_heads))
         nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
@@ -58,62 +70,64 @@ class RelativePositionBias(nn.Module):
 
 
 class WindowAttention(RelativePositionBias):
-    """Multi-head Recurrent-Attention in windows: softmax(scale * (q + q_hat) k^T + B) v, then a projection.
+    """Multi-head attention in windows: softmax(scale * query k^T + B) v, then a projection; a carry makes the query.
 
     Source: Swin Transformer (Liu et al. 2021) for the bias, the RecA paper for the carry.
+
+    Args:
+        qkv_bias: whether the projections of query, key and value have biases.
     """
 
     def __init__(
-        self, dim: int, num_heads: int, window_size: Sequence[int], *, index_scheme: IndexScheme = "exact"
+        self,
+        dim: int,
+        num_heads: int,
+        window_size: Sequence[int],
+        *,
+        qkv_bias: bool = True,
+        scale: float | None = None,
+        index_scheme: IndexScheme = "exact",
     ) -> None:
-        super().__init__(dim, num_heads, window_size, index_scheme=index_scheme)
-        self.qkv = nn.Linear(dim, 3 * dim)
+        super().__init__(dim, num_heads, window_size, scale=scale, index_scheme=index_scheme)
+        self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
         self.proj = nn.Linear(dim, dim)
 
     def forward(
         self,
         x: Tensor,
-        q_hat: Tensor | None = None,
+        state: Tensor | None = None,
+        carry: LayerCarry = no_carry,
         *,
         window: Sequence[int] | None = None,
-        mask: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
+        shift: Sequence[int] | None = None,
+    ) -> tuple[Tensor, Tensor | None]:
         """
-        Args:
-            x: tokens, (batch * windows, N, dim), windows of one image being consecutive.
-            q_hat: carry of the layer before, (batch * windows, heads, N, head_dim), or None.
-            window: window in use, default ``window_size``; N is its product.
-            mask: True where attention is allowed, (windows, N, N), or None.
-
-        Returns:
-            Tokens, (batch * windows, N, dim), and the carry, (batch * windows, heads, N, head_dim).
-        """
-        q, k, v = split_heads(self.qkv(x), self.num_heads, parts=3)
-        bias = self.relative_position_bias(window).to(q.dtype)
-        out, q_hat = window_recurrent_attention(q, k, v, q_hat, bias=bias, mask=mask)
-        return self.proj(out), q_hat
-
-    def on_map(
-        self, x: Tensor, q_hat: Tensor | None, window: Sequence[int], shift: Sequence[int]
-    ) -> tuple[Tensor, Tensor]:
-        """The same on a map that is neither padded, shifted nor cut, see :func:`nnunet_reca.ops.piece_attention`.
-
         Args:
             x: token map, (B, *spatial, dim).
-            q_hat: carry of the layer before, padded and shifted like the windows, (B, *padded, dim), or None.
-            window: window in use.
-            shift: shift of the windows.
+            state: of the carry, for every token of the frame, (B, *padded, dim), or None.
+            carry: makes the query, and the state for the next layer, of the layer's own query on the frame.
+            window: window in use, default ``window_size``.
+            shift: shift of the windows, default none.
 
         Returns:
-            Token map, (B, *spatial, dim), and the carry, (B, *padded, dim).
+            Token map, (B, *spatial, dim), and the carry's state, (B, *padded, dim) or None.
         """
+        window = self.window_size if window is None else window
+        shift = [0] * len(window) if shift is None else shift
         q, k, v = self.qkv(x).chunk(3, dim=-1)
-        q_pad, k_pad, v_pad = self.qkv.bias.to(q.dtype).chunk(3)
-        q_hat = carry_query(shift_map(pad_to_multiple(q, window, q_pad), shift), q_hat)
-        bias = self.relative_position_bias(window)
-        query = attention_query(q_hat, k.dtype)
-        out = piece_attention(query, k, v, bias, k_pad, v_pad, Windows(self.num_heads, window, shift))
-        return self.proj(out), q_hat
+        q_pad, k_pad, v_pad = (None,) * 3 if self.qkv.bias is None else self.qkv.bias.to(q.dtype).chunk(3)
+        query, state = carry(frame_map(q, window, shift, q_pad), state)
+        out = window_attention(
+            query,
+            k,
+            v,
+            self.relative_position_bias(window),
+            padding=(k_pad, v_pad),
+            window=window,
+            shift=shift,
+            scale=self.scale,
+        )
+        return self.proj(out), state
 
 
 class WindowCrossAttention(RelativePositionBias):
@@ -121,38 +135,47 @@ class WindowCrossAttention(RelativePositionBias):
 
     The query is taken as it is, without a projection; keys and values are projected from the other map. No carry.
     Source: nnFormer (Zhou et al. 2023), "skip attention" of its decoder.
+
+    Args:
+        qkv_bias: whether the projections of key and value have biases.
     """
 
     def __init__(
-        self, dim: int, num_heads: int, window_size: Sequence[int], *, index_scheme: IndexScheme = "exact"
+        self,
+        dim: int,
+        num_heads: int,
+        window_size: Sequence[int],
+        *,
+        qkv_bias: bool = True,
+        scale: float | None = None,
+        index_scheme: IndexScheme = "exact",
     ) -> None:
-        super().__init__(dim, num_heads, window_size, index_scheme=index_scheme)
-        self.kv = nn.Linear(dim, 2 * dim)
+        super().__init__(dim, num_heads, window_size, scale=scale, index_scheme=index_scheme)
+        self.kv = nn.Linear(dim, 2 * dim, bias=qkv_bias)
         self.proj = nn.Linear(dim, dim)
 
-    def forward(
-        self, query: Tensor, context: Tensor, *, window: Sequence[int] | None = None, mask: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, query: Tensor, context: Tensor, *, window: Sequence[int] | None = None) -> Tensor:
         """
         Args:
-            query: tokens that ask, (batch * windows, N, dim).
-            context: tokens that are looked at, (batch * windows, N, dim).
-            window: window in use, default ``window_size``.
-            mask: True where attention is allowed, (windows, N, N), or None.
+            query: tokens that ask, (B, *spatial, dim).
+            context: tokens that are looked at, (B, *spatial, dim).
+            window: window in use, default ``window_size``; not shifted.
 
         Returns:
-            Tokens, (batch * windows, N, dim).
+            Token map, (B, *spatial, dim).
         """
-        (q,) = split_heads(query, self.num_heads)
-        k, v = split_heads(self.kv(context), self.num_heads, parts=2)
-        bias = self.relative_position_bias(window).to(q.dtype)
-        out, _ = window_recurrent_attention(q, k, v, bias=bias, mask=mask)
-        return self.proj(out)
-
-    def on_map(self, query: Tensor, context: Tensor, window: Sequence[int]) -> Tensor:
-        """The same on maps, (B, *spatial, dim), that are neither padded nor cut."""
+        window = self.window_size if window is None else window
+        shift = [0] * len(window)
         k, v = self.kv(context).chunk(2, dim=-1)
-        k_pad, v_pad = self.kv.bias.to(k.dtype).chunk(2)
-        windows = Windows(self.num_heads, window, [0] * len(window))
-        q = pad_to_multiple(query.to(k.dtype), window)
-        return self.proj(piece_attention(q, k, v, self.relative_position_bias(window), k_pad, v_pad, windows))
+        k_pad, v_pad = (None,) * 2 if self.kv.bias is None else self.kv.bias.to(k.dtype).chunk(2)
+        out = window_attention(
+            frame_map(query, window, shift),
+            k,
+            v,
+            self.relative_position_bias(window),
+            padding=(k_pad, v_pad),
+            window=window,
+            shift=shift,
+            scale=self.scale,
+        )
+        return self.proj(out)

@@ -31,12 +31,6 @@ def per_axis(size: Sequence[int] | int, dimensions: int) -> list[int]:
     return sizes
 
 
-def check_deep_supervision(deep_supervision: bool, auxiliary_heads: bool) -> None:
-    """Deep supervision has its heads."""
-    if deep_supervision and not auxiliary_heads:
-        raise ValueError("deep_supervision=True needs heads at the coarser scales; use auxiliary_heads=True")
-
-
 def check_sides(x: Tensor, total_stride: Sequence[int]) -> None:
     """The sides of an image, (B, C, *S), are multiples of the total stride."""
     if x.ndim - 2 != len(total_stride):

@@ -6,23 +6,7 @@ from dynamic_network_architectures.building_blocks.helper import (
     convert_dim_to_conv_op,
     get_matching_convtransp,
 )
-from torch import Tensor, nn
-
-from nnunet_reca.ops import instance_norm
-
-
-class InstanceNorm(nn.Module):
-    """Instance norm without learned scale, (B, C, *S) -> (B, C, *S); see :func:`nnunet_reca.ops.instance_norm`.
-
-    It follows a convolution, whose output nobody else reads, and may overwrite it.
-    """
-
-    def __init__(self, channels: int, *, eps: float = 1e-5) -> None:
-        super().__init__()
-        self.eps = eps
-
-    def forward(self, x: Tensor) -> Tensor:
-        return instance_norm(x, self.eps, inplace=True)
+from torch import nn
 
 
 def conv_norm_relu(input_channels: int, output_channels: int, *, eps: float = 1e-5, momentum: float = 0.1) -> nn.Module:

@@ -6,7 +6,7 @@ from timm.layers import DropPath, Mlp
 from torch import Tensor, nn
 
 from nnunet_reca.blocks.attention import WindowCrossAttention
-from nnunet_reca.ops import attends_in_pieces, crop_map, fit_windows, merge_windows, pad_to_multiple, partition_windows
+from nnunet_reca.ops import fit_windows
 from nnunet_reca.ops.relative_position import IndexScheme
 
 
@@ -45,14 +45,7 @@ class SwinCrossBlock(nn.Module):
 
     def forward(self, query: Tensor, context: Tensor) -> Tensor:
         """(B, *spatial, dim), (B, *spatial, dim) -> (B, *spatial, dim)."""
-        x = query + context + self.drop_path(self._attend(self.norm1(query), self.norm1(context)))
+        window, _ = fit_windows(query.shape[1:-1], self.window_size, self.window_size)
+        attended = self.attn(self.norm1(query), self.norm1(context), window=window)
+        x = query + context + self.drop_path(attended)
         return x + self.drop_path(self.mlp(self.norm2(x)))
-
-    def _attend(self, query: Tensor, context: Tensor) -> Tensor:
-        spatial = query.shape[1:-1]
-        window, _ = fit_windows(spatial, self.window_size, [0] * len(spatial))
-        if attends_in_pieces(query, window):
-            return self.attn.on_map(query, context, window)
-        query, context = pad_to_multiple(query, window), pad_to_multiple(context, window)
-        tokens = self.attn(partition_windows(query, window), partition_windows(context, window), window=window)
-        return crop_map(merge_windows(tokens, window, query.shape[1:-1]), spatial)

@@ -1,15 +1,20 @@
 """Vision Transformer encoder whose carry runs through all layers (RecA-S)."""
 
+from functools import partial
+
 from timm.layers import Mlp
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from nnunet_reca.blocks.attention import LayerCarry, no_carry
+from nnunet_reca.blocks.carry import CARRIES, parse_carry
 from nnunet_reca.blocks.checkpoint import Checkpointing
 from nnunet_reca.blocks.checks import check_heads
-from nnunet_reca.ops import recurrent_attention, split_heads
+from nnunet_reca.ops import attention_query, join_heads, split_heads
 
 
 class SequentialAttention(nn.Module):
-    """Multi-head Recurrent-Attention over all tokens: softmax(scale * (q + q_hat) k^T) v, then a projection.
+    """Multi-head attention over all tokens: softmax(scale * query k^T) v, then a projection; a carry makes the query.
 
     Args:
         dim: channels.
@@ -23,11 +28,14 @@ class SequentialAttention(nn.Module):
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
 
-    def forward(self, x: Tensor, q_hat: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """(B, N, dim), carry or None -> (B, N, dim), carry (B, heads, N, head_dim)."""
-        q, k, v = split_heads(self.qkv(x), self.num_heads, parts=3)
-        out, q_hat = recurrent_attention(q, k, v, q_hat)
-        return self.proj(out.transpose(1, 2).flatten(2)), q_hat
+    def forward(
+        self, x: Tensor, state: Tensor | None = None, carry: LayerCarry = no_carry
+    ) -> tuple[Tensor, Tensor | None]:
+        """(B, N, dim), state of the carry or None, carry -> (B, N, dim), state (B, N, dim) or None."""
+        q, k, v = self.qkv(x).chunk(3, dim=-1)
+        query, state = carry(q, state)
+        query, k, v = (split_heads(part, self.num_heads) for part in (attention_query(query, k.dtype), k, v))
+        return self.proj(join_heads(F.scaled_dot_product_attention(query, k, v))), state
 
 
 class VitBlock(nn.Module):
@@ -47,11 +55,13 @@ class VitBlock(nn.Module):
         self.norm2 = nn.LayerNorm(dim, eps=1e-6)
         self.mlp = Mlp(dim, hidden_features=mlp_dim, drop=dropout)
 
-    def forward(self, x: Tensor, q_hat: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """(B, N, dim), carry or None -> (B, N, dim), carry."""
-        attended, q_hat = self.attn(self.norm1(x), q_hat)
+    def forward(
+        self, x: Tensor, state: Tensor | None = None, carry: LayerCarry = no_carry
+    ) -> tuple[Tensor, Tensor | None]:
+        """(B, N, dim), state of the carry or None, carry -> (B, N, dim), state."""
+        attended, state = self.attn(self.norm1(x), state, carry)
         x = x + attended
-        return x + self.mlp(self.norm2(x)), q_hat
+        return x + self.mlp(self.norm2(x)), state
 
 
 class VitEncoder(Checkpointing):
@@ -65,19 +75,20 @@ class VitEncoder(Checkpointing):
         num_heads: heads; divides ``dim``.
         mlp_dim: hidden width of the MLPs.
         dropout: inside the MLPs.
-        recurrent: hand q_hat from layer to layer; False is self-attention with the same parameters.
+        carry: what the layers hand on, see :func:`nnunet_reca.blocks.carry.parse_carry`; "none" is self-attention.
     """
 
     def __init__(
-        self, dim: int, depth: int, num_heads: int, mlp_dim: int, *, dropout: float = 0.0, recurrent: bool = True
+        self, dim: int, depth: int, num_heads: int, mlp_dim: int, *, dropout: float = 0.0, carry: str = "sum"
     ) -> None:
         super().__init__()
-        self.recurrent = recurrent
+        kind, _ = parse_carry(carry, windows=False)
+        self.carry = CARRIES[kind](depth, num_heads)
         self.blocks = nn.ModuleList(VitBlock(dim, num_heads, mlp_dim, dropout=dropout) for _ in range(depth))
         self.norm = nn.LayerNorm(dim, eps=1e-6)
 
     def forward(self, x: Tensor) -> Tensor:
-        q_hat = None
-        for block in self.blocks:
-            x, q_hat = self.run(block, x, q_hat if self.recurrent else None)
+        state: Tensor | None = None
+        for layer, block in enumerate(self.blocks):
+            x, state = self.run(block, x, state, partial(self.carry, layer=layer))
         return self.norm(x)

@@ -7,26 +7,17 @@ softmax(scale * q_hat k^T + bias) follow by the functions of ``ops``, padding, s
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from nnunet_reca.blocks import SwinBlock, VitEncoder
+from nnunet_reca.blocks.attention import LayerCarry
 from nnunet_reca.blocks.vit import VitBlock
 from nnunet_reca.explain.chains import Chain, cut
 from nnunet_reca.explain.grid import Index
-from nnunet_reca.ops import (
-    attends_in_pieces,
-    attention_bias,
-    carry_query,
-    crop_map,
-    pad_to_multiple,
-    partition_windows,
-    shift_map,
-    shifted_window_mask,
-    split_heads,
-)
+from nnunet_reca.ops import crop_map, frame_map, partition_windows, shift_map, shifted_window_mask, split_heads
 
 
 @dataclass(frozen=True)
@@ -107,32 +98,34 @@ def attention_weights(q: Tensor, k: Tensor, bias: Tensor | None = None) -> Tenso
     return (logits if bias is None else logits + bias).softmax(-1)
 
 
-def window_attention(block: SwinBlock, x: Tensor, q_hat: Tensor | None, token: Index) -> Attention:
+def window_attention(block: SwinBlock, x: Tensor, state: Tensor | None, carry: LayerCarry, token: Index) -> Attention:
     """What one token attends to in a Swin block, by its window of the padded and shifted map.
 
     Args:
         block: the block.
         x: its input, (1, *spatial, dim).
-        q_hat: the carry it gets, in windows or as a map (see :class:`SwinBlock`), or None.
+        state: the carry's state that it gets, (1, *padded, dim) or None.
+        carry: makes its query.
         token: index in ``spatial``.
     """
     attn, spatial = block.attn, x.shape[1:-1]
     window, shift = block.fitted(spatial)
-    framed = shift_map(pad_to_multiple(block.norm1(x), window), shift)
-    padded = framed.shape[1:-1]
+    q, k, _ = attn.qkv(block.norm1(x)).chunk(3, dim=-1)
+    q_pad, k_pad, _ = attn.qkv.bias.chunk(3)
+    query, _ = carry(frame_map(q, window, shift, q_pad), state)
+    padded = query.shape[1:-1]
     mask = shifted_window_mask(padded, window, shift, device=x.device)
-    if q_hat is not None and attends_in_pieces(x, window):  # the carry is a map
-        (q_hat,) = split_heads(partition_windows(q_hat, window), attn.num_heads)
     at = [(t - d) % p for t, d, p in zip(token, shift, padded, strict=True)]
     cell = [i // w for i, w in zip(at, window, strict=True)]
     number = _rank(cell, [p // w for p, w in zip(padded, window, strict=True)])
     place = _rank([i % w for i, w in zip(at, window, strict=True)], window)
-    one = slice(number, number + 1)
-    q, k, _ = split_heads(attn.qkv(partition_windows(framed, window)[one]), attn.num_heads, parts=3)
-    mask = None if mask is None else mask[one]
-    bias = attention_bias(attn.relative_position_bias(window), mask, 1)
-    row = attention_weights(carry_query(q, None if q_hat is None else q_hat[one]), k, bias)[0, :, place]
-    visible = row.new_ones(1, row.shape[-1]) if mask is None else mask[:, place].to(row)
+    frames = (query, frame_map(k, window, shift, k_pad))
+    query, k = (split_heads(partition_windows(f, window)[number : number + 1], attn.num_heads) for f in frames)
+    bias = attn.relative_position_bias(window)
+    mask = None if mask is None else mask[number]
+    bias = bias if mask is None else bias.masked_fill(~mask, float("-inf"))
+    row = attention_weights(query, k, bias)[0, :, place]
+    visible = row.new_ones(1, row.shape[-1]) if mask is None else mask[None, place].to(row)
     on_frame = row.new_zeros(row.shape[0] + 1, *padded)
     box = (slice(None), *(slice(c * w, (c + 1) * w) for c, w in zip(cell, window, strict=True)))
     on_frame[box] = torch.cat([row, visible]).unflatten(-1, tuple(window))
@@ -141,11 +134,13 @@ def window_attention(block: SwinBlock, x: Tensor, q_hat: Tensor | None, token: I
 
 
 def sequential_attention(
-    block: VitBlock, x: Tensor, q_hat: Tensor | None, token: Index, grid: Sequence[int]
+    block: VitBlock, x: Tensor, state: Tensor | None, carry: LayerCarry, token: Index, grid: Sequence[int]
 ) -> Attention:
     """What one token attends to in a Vision Transformer's layer; the tokens of ``grid`` are (1, N, dim)."""
-    q, k, _ = split_heads(block.attn.qkv(block.norm1(x)), block.attn.num_heads, parts=3)
-    row = attention_weights(carry_query(q, q_hat), k)[0, :, _rank(token, grid)]
+    q, k, _ = block.attn.qkv(block.norm1(x)).chunk(3, dim=-1)
+    query, _ = carry(q, state)
+    heads = block.attn.num_heads
+    row = attention_weights(split_heads(query, heads), split_heads(k, heads))[0, :, _rank(token, grid)]
     weights = row.unflatten(-1, tuple(grid)).cpu()
     return Attention(weights, torch.ones_like(weights[0], dtype=torch.bool), row.shape[-1])
 
@@ -185,8 +180,8 @@ def _chain_views(chain: Chain, x: Tensor, token: Index, grid: Sequence[int]) -> 
     blocks = cast(list[SwinBlock | VitBlock], [chain.module.blocks[layer] for layer in chain.shown_layers])
     with cut([chain]), recorded(blocks) as alone:
         chain.module(x)
-    carried: dict[nn.Module, tuple[Tensor, ...]] = {}
-    if chain.module.recurrent:
+    carried: dict[nn.Module, tuple[Any, ...]] = {}
+    if chain.carries:
         with recorded(blocks) as carried:
             chain.module(x)
     views = []
@@ -197,17 +192,17 @@ def _chain_views(chain: Chain, x: Tensor, token: Index, grid: Sequence[int]) -> 
     return views
 
 
-def _attention(block: SwinBlock | VitBlock, given: tuple[Tensor, ...], token: Index, grid: Sequence[int]) -> Attention:
-    x, q_hat = given
+def _attention(block: SwinBlock | VitBlock, given: tuple[Any, ...], token: Index, grid: Sequence[int]) -> Attention:
+    x, state, carry = given
     if isinstance(block, SwinBlock):
-        return window_attention(block, x, q_hat, token)
-    return sequential_attention(block, x, q_hat, token, grid)
+        return window_attention(block, x, state, carry, token)
+    return sequential_attention(block, x, state, carry, token, grid)
 
 
 @contextmanager
-def recorded(modules: Sequence[nn.Module]) -> Iterator[dict[nn.Module, tuple[Tensor, ...]]]:
+def recorded(modules: Sequence[nn.Module]) -> Iterator[dict[nn.Module, tuple[Any, ...]]]:
     """Notes what each module is called with, the last call counts; the hooks are gone afterwards."""
-    inputs: dict[nn.Module, tuple[Tensor, ...]] = {}
+    inputs: dict[nn.Module, tuple[Any, ...]] = {}
     hooks = [m.register_forward_pre_hook(lambda module, given: inputs.__setitem__(module, given)) for m in modules]
     try:
         yield inputs

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from nnunet_reca.blocks import SwinStage, VitEncoder
+from nnunet_reca.blocks import NoCarry, SwinStage, VitEncoder
 
 #: Layers of a long chain whose attention is shown, evenly spread up to its last.
 MOST_LAYERS = 4
@@ -18,11 +18,16 @@ class Chain:
 
     Attributes:
         name: short name, such as ``stage 1``, counted from the finest; ``transformer`` for a Vision Transformer.
-        module: the layers; its attribute ``recurrent`` switches the carry.
+        module: the layers; its attribute ``carry`` is what they hand on.
     """
 
     name: str
     module: SwinStage | VitEncoder
+
+    @property
+    def carries(self) -> bool:
+        """Whether the layers hand anything on."""
+        return not isinstance(self.module.carry, NoCarry)
 
     @property
     def depth(self) -> int:
@@ -55,11 +60,11 @@ def carry_chains(network: nn.Module) -> list[Chain]:
 @contextmanager
 def cut(chains: Sequence[Chain]) -> Iterator[None]:
     """Switch the carry of these chains off: the same weights as self-attention; afterwards all is as before."""
-    before = [chain.module.recurrent for chain in chains]
+    before = [chain.module.carry for chain in chains]
     try:
-        for chain in chains:
-            chain.module.recurrent = False
+        for chain, carry in zip(chains, before, strict=True):
+            chain.module.carry = NoCarry(carry.depth, carry.num_heads)
         yield
     finally:
-        for chain, recurrent in zip(chains, before, strict=True):
-            chain.module.recurrent = recurrent
+        for chain, carry in zip(chains, before, strict=True):
+            chain.module.carry = carry

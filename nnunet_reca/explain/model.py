@@ -36,7 +36,7 @@ class TrainedModel:
     @property
     def recurrent(self) -> bool:
         """Whether the network carries a query; its self-attention twin does not."""
-        return any(chain.module.recurrent for chain in self.chains)
+        return any(chain.carries for chain in self.chains)
 
     @property
     def regions(self) -> dict[str, tuple[int, ...]]:

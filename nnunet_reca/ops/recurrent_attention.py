@@ -54,53 +54,11 @@ def recurrent_attention(
     return F.scaled_dot_product_attention(attention_query(q_hat, k.dtype), k, v, attn_mask=bias), q_hat
 
 
-def window_recurrent_attention(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    q_hat: Tensor | None = None,
-    *,
-    bias: Tensor | None = None,
-    mask: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Recurrent-Attention inside windows; the carry passes by window index (RecA-H).
-
-    Args:
-        q: query, (batch * windows, heads, N, head_dim), windows of one image being consecutive; k and v alike.
-        k: key.
-        v: value.
-        q_hat: carry, shaped like ``q``, or None at the start of a stage.
-        bias: relative-position bias, (heads, N, N).
-        mask: True where a token may attend to another, (windows, N, N); None where all may.
-
-    Returns:
-        Tokens with their heads joined, (batch * windows, N, heads * head_dim), and the carry, shaped like ``q``.
-    """
-    out, q_hat = recurrent_attention(q, k, v, q_hat, bias=attention_bias(bias, mask, q.shape[0]))
-    return out.transpose(1, 2).flatten(2), q_hat
+def split_heads(x: Tensor, num_heads: int) -> Tensor:
+    """(B, N, heads * head_dim) -> (B, heads, N, head_dim)."""
+    return x.unflatten(-1, (num_heads, -1)).transpose(1, 2)
 
 
-def split_heads(x: Tensor, num_heads: int, *, parts: int = 1) -> tuple[Tensor, ...]:
-    """(B, N, parts * heads * head_dim) -> ``parts`` tensors of (B, heads, N, head_dim)."""
-    b, n, width = x.shape
-    return x.view(b, n, parts, num_heads, width // (parts * num_heads)).permute(2, 0, 3, 1, 4).unbind(0)
-
-
-def attention_bias(bias: Tensor | None, mask: Tensor | None, batch_windows: int) -> Tensor | None:
-    """Join relative-position bias and shifted-window mask into one additive bias.
-
-    Args:
-        bias: (heads, N, N) or None.
-        mask: (windows, N, N), True where attention is allowed, or None.
-        batch_windows: batch * windows.
-
-    Returns:
-        (1 or batch * windows, heads or 1, N, N), or None where there is nothing to add.
-    """
-    if mask is None:
-        return None if bias is None else bias.unsqueeze(0)
-    if bias is None:
-        bias = torch.zeros((), dtype=torch.float32, device=mask.device)
-    joined = torch.where(mask.unsqueeze(1), bias, float("-inf"))
-    repeats = batch_windows // mask.shape[0]
-    return joined if repeats == 1 else joined.repeat(repeats, 1, 1, 1)
+def join_heads(x: Tensor) -> Tensor:
+    """Inverse of :func:`split_heads`: (B, heads, N, head_dim) -> (B, N, heads * head_dim)."""
+    return x.transpose(1, 2).flatten(2)

@@ -5,10 +5,15 @@ system first, which takes longer than the arithmetic on it. Inference therefore 
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from nnunet_reca.ops._torch import convolution, watched
+
+Method = Literal["winograd", "onednn", "torch"]
 
 #: Bytes of a slab: few enough for a processor's cache.
 SLAB = 12 << 20
@@ -48,7 +53,7 @@ def infers_on_cpu(x: Tensor) -> bool:
         and not torch.is_grad_enabled()
         and not torch.compiler.is_compiling()
         and not torch.jit.is_tracing()
-        and not torch._C._len_torch_dispatch_stack()
+        and not watched()
     )
 
 
@@ -64,12 +69,12 @@ def empty_map(like: Tensor, batch: int, channels: int, spatial: Sequence[int]) -
     return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=torch.channels_last_3d)
 
 
-def slab_depth(like: Tensor, channels: int, halo: int) -> int:
+def slab_depth(like: Tensor, channels: int, halo: int, slab_bytes: int = SLAB) -> int:
     """Slices of a slab of ``channels`` on a map of like's size: a multiple of :data:`TILE`, or the whole map.
 
     At least two halos, as :func:`iterate_slabs` needs.
     """
-    depth = SLAB // (channels * like.shape[3:].numel() * like.element_size()) // TILE * TILE
+    depth = slab_bytes // (channels * like.shape[3:].numel() * like.element_size()) // TILE * TILE
     return min(max(depth, TILE, -(-2 * halo // TILE) * TILE), like.shape[2])
 
 
@@ -111,18 +116,16 @@ def iterate_slabs(
         yield slice(start, stop), slab
 
 
-def convolution(x: Tensor, weight: Tensor, padding: Sequence[int]) -> Tensor:
-    """Convolution without bias by oneDNN, where it is there: PyTorch takes its own, slower one for thin slabs.
+def convolution_method(weight: Tensor, voxels: int) -> Method:
+    """The fastest way as measured; on small maps with many channels the kernel is the larger part.
 
     Args:
-        x: (B, C_in, *S), 2D or 3D.
-        weight: (C_out, C_in, *kernel).
-        padding: zeros on both sides, per axis.
+        weight: (C_out, C_in, k_D, k_H, k_W).
+        voxels: of the whole map.
     """
-    if x.dtype == torch.float32 and torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled:
-        one = (1,) * len(padding)
-        return torch.mkldnn_convolution(x, weight, None, padding, one, one, 1)
-    return (F.conv3d if len(padding) == 3 else F.conv2d)(x, weight, padding=tuple(padding))
+    if voxels < LARGE * weight.shape[0]:
+        return "torch"
+    return "winograd" if weight.shape[2] == 3 and weight.shape[1] >= WIDE else "onednn"
 
 
 class SlabConvolution:
@@ -131,29 +134,28 @@ class SlabConvolution:
     ``conv(slab, out)`` maps (1, C_in, n + 2 halo, H, W), as :func:`iterate_slabs` yields it, to ``out``,
     (1, C_out, n, H, W). Where the kernel spans three slices, four at a time take six convolutions of planes instead of
     twelve (Winograd). In float32 its largest error is some 10 times that of the convolution, about 2e-5 of the
-    output's deviation. On small maps with many channels, where the kernel is the larger part, PyTorch's own choice is
-    best.
+    output's deviation.
 
     Args:
         weight: (C_out, C_in, k_D, k_H, k_W).
-        voxels: of the whole map.
+        method: "winograd" for kernels that span three slices, "onednn", or "torch" for PyTorch's own choice; see
+            :func:`convolution_method`.
     """
 
-    def __init__(self, weight: Tensor, voxels: int) -> None:
+    def __init__(self, weight: Tensor, method: Method) -> None:
         self.halo = weight.shape[2] // 2
         self.weight = weight
         self.padding = tuple(k // 2 for k in weight.shape[3:])
-        self.large = voxels >= LARGE * weight.shape[0]
-        self.by_winograd = self.large and weight.shape[2] == 3 and weight.shape[1] >= WIDE
-        if self.by_winograd:
+        self.method = method
+        if method == "winograd":
             self.weight = torch.einsum("id,ocdhw->iochw", weight.new_tensor(KERNEL_TRANSFORM), weight)
             self.input_transform = weight.new_tensor(INPUT_TRANSFORM)
 
     def __call__(self, slab: Tensor, out: Tensor) -> None:
-        if self.by_winograd:
+        if self.method == "winograd":
             for start in range(0, out.shape[2], TILE):
                 self._tile(slab[:, :, start : start + TILE + 2], out[0, :, start : start + TILE])
-        elif self.large:
+        elif self.method == "onednn":
             out.copy_(convolution(slab, self.weight, (0, *self.padding)))
         else:
             out.copy_(F.conv3d(slab, self.weight, padding=(0, *self.padding)))

@@ -111,27 +111,3 @@ def shifted_window_mask(
             region = region * 3 + part.view([-1 if i == axis else 1 for i in range(len(spatial))])
     region = partition_windows(region[None, ..., None], window).squeeze(-1)
     return region.unsqueeze(1) == region.unsqueeze(2)
-
-
-def realign_windows(
-    windows: Tensor, window: Sequence[int], spatial: Sequence[int], old_shift: Sequence[int], new_shift: Sequence[int]
-) -> Tensor:
-    """Cut a map anew whose windows were shifted by ``old_shift`` into windows shifted by ``new_shift``.
-
-    Args:
-        windows: (B * windows, heads, N, head_dim).
-        window: window size; N is its product.
-        spatial: size of the padded map.
-        old_shift: shift of the windows given.
-        new_shift: shift of the windows returned.
-
-    Returns:
-        Windows in which every token keeps its place on the map, shaped as before.
-    """
-    by = [new - old for new, old in zip(new_shift, old_shift, strict=True)]
-    if not any(by):
-        return windows
-    heads, _, head_dim = windows.shape[1:]
-    tokens = merge_windows(windows.transpose(1, 2).flatten(2), window, spatial)
-    tokens = partition_windows(shift_map(tokens, by), window)
-    return tokens.unflatten(-1, (heads, head_dim)).transpose(1, 2)

@@ -6,7 +6,6 @@ from typing import Any
 
 from nnunet_reca.plans.geometry import Geometry
 from nnunet_reca.plans.networks import NETWORKS
-from nnunet_reca.plans.presets import PRESETS
 
 
 def rewrite_plan(
@@ -15,8 +14,7 @@ def rewrite_plan(
     *,
     network: str,
     size: str,
-    recurrent: bool,
-    carry_alignment: str = "window",
+    carry: str,
     use_checkpoint: bool = False,
 ) -> dict[str, Any]:
     """Copy of an nnU-Net plan whose configuration names our network and its arguments.
@@ -30,8 +28,8 @@ def rewrite_plan(
         configuration: such as ``3d_fullres``; may inherit from another one.
         network: key of :data:`NETWORKS`.
         size: of the network, such as ``base`` or ``tiny``.
-        recurrent: Recurrent-Attention, or its self-attention twin.
-        carry_alignment: of windowed networks, "window" or "spatial".
+        carry: what its attention layers hand on: "sum" as published, "none" for the self-attention twin, or another of
+            :mod:`nnunet_reca.blocks.carry`.
         use_checkpoint: build the network with activation checkpointing.
 
     Raises:
@@ -40,10 +38,8 @@ def rewrite_plan(
     kind = NETWORKS[network]
     resolved = _resolve(_as_planned(plans["configurations"]), configuration)
     geometry = Geometry.from_configuration(resolved, name=configuration)
-    kwargs = kind.arguments(kind.fitted(geometry, network, configuration), PRESETS[network, size])
-    kwargs["recurrent"] = recurrent
-    if kind.windowed:
-        kwargs["carry_alignment"] = carry_alignment
+    kwargs = kind.plan_arguments(kind.fitted(geometry, configuration), kind.sizes[size])
+    kwargs["carry"] = carry
     if use_checkpoint:
         kwargs["use_checkpoint"] = True
     rewritten = copy.deepcopy(dict(plans))

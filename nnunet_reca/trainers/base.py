@@ -85,10 +85,16 @@ class RecaTrainer(nnUNetTrainer):
             configuration,
             network=cls.reca_network,
             size=cls.reca_size,
-            recurrent=cls.reca_recurrent,
-            carry_alignment=cls.reca_alignment,
+            carry=cls.reca_carry(),
             use_checkpoint=cls.reca_checkpoint,
         )
+
+    @classmethod
+    def reca_carry(cls) -> str:
+        """The carry of the network, see :mod:`nnunet_reca.blocks.carry`."""
+        if not cls.reca_recurrent:
+            return "none"
+        return "sum_spatial" if cls.reca_alignment == "spatial" else "sum"
 
     @classmethod
     def new_network(cls, plans: Mapping[str, Any], configuration: str, dataset_json: dict[str, Any]) -> nn.Module:

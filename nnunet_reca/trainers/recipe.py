@@ -72,15 +72,15 @@ class EpochSchedule(LRScheduler):
         self._last_lr = [group["lr"] for group in self.optimizer.param_groups]
 
 
-_NEVER_DECAYED = ("relative_position_bias_table", "position_embedding")
-
-
 def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Parameters with weight decay, and without: norms, biases, bias tables and position embeddings."""
+    """Parameters with weight decay, and without: norms, biases, and what modules name in ``no_weight_decay``."""
+    never = {
+        id(getattr(module, name)) for module in network.modules() for name in getattr(module, "no_weight_decay", ())
+    }
     decayed: list[nn.Parameter] = []
     plain: list[nn.Parameter] = []
-    for name, parameter in network.named_parameters():
-        (plain if parameter.ndim <= 1 or name.endswith(_NEVER_DECAYED) else decayed).append(parameter)
+    for parameter in network.parameters():
+        (plain if parameter.ndim <= 1 or id(parameter) in never else decayed).append(parameter)
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
 
 

@@ -18,7 +18,7 @@ from nnunet_reca.ops import resize_position_embedding
 #: the convolutions that see the image itself
 _IMAGE_CONVOLUTIONS = (
     r"encoder\.(patch_embed\.(proj|convs\.0)|resnet\.root\.0)\.weight"
-    r"|decoder\.stem\.(conv1|skip\.0)\.conv\.weight"
+    r"|decoder\.stem\.(conv1|skip)\.weight"
 )
 _LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
 

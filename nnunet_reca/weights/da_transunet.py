@@ -14,6 +14,7 @@ from nnunet_reca.weights.vit import vit_encoder_rules
 #: Dual-attention heads of every decoder block, by the channels of the upsampled map that each is for.
 _HEADS = {512: "da3", 256: "da2", 64: "da"}
 _BOTTLENECK_CHANNELS = 512
+_BLOCKS = 4
 
 #: ``get_r50_b16_config()`` of the published code.
 _DEFAULTS: dict[str, Any] = {
@@ -36,14 +37,14 @@ _FIXED = {"base_config": "get_r50_b16_config()"}
 
 
 def da_transunet_rules(resnet_layers: Sequence[int], skip_attention: Sequence[bool]) -> list[Rule]:
-    """Rename table, published layout -> :class:`nnunet_reca.architectures.DATransUNet`.
+    """Rename table, published layout -> :class:`nnunet_reca.architectures.DATransUnet`.
 
     Parameters that the published network never uses are dropped: ``conv6`` and ``conv7`` of every dual-attention head,
     and the heads of each decoder block but the one in use.
 
     Args:
         resnet_layers: bottlenecks of each stage of the ResNet.
-        skip_attention: for each skip, coarsest first, whether it passes a dual-attention head.
+        skip_attention: for each skip, finest first, whether it passes a dual-attention head.
     """
     embeddings = r"transformer\.embeddings\."
     rules = [
@@ -55,12 +56,15 @@ def da_transunet_rules(resnet_layers: Sequence[int], skip_attention: Sequence[bo
         *_head_rules(rf"{embeddings}DAblock1\.", "encoder.attention."),
         *vit_encoder_rules("transformer.encoder.", "encoder.transformer."),
         Rule(r"decoder\.conv_more\.([01]\..+)", "decoder.bottleneck.{0}"),
-        Rule(r"decoder\.blocks\.(\d)\.conv1\.([01]\..+)", "decoder.blocks.{0}.refine.0.{1}"),
-        Rule(r"decoder\.blocks\.(\d)\.conv2\.([01]\..+)", "decoder.blocks.{0}.refine.1.{1}"),
     ]
-    for i, (name, attends) in enumerate(zip(_HEADS.values(), skip_attention, strict=False)):
+    for i in range(_BLOCKS):  # published: coarsest first; ours: finest first
+        source, target = rf"decoder\.blocks\.{i}\.", f"decoder.blocks.{_BLOCKS - 1 - i}."
+        rules += [Rule(rf"{source}conv{c + 1}\.([01]\..+)", f"{target}refine.{c}." + "{0}") for c in range(2)]
+    for i, (name, attends) in enumerate(zip(_HEADS.values(), reversed(skip_attention), strict=False)):
         if attends:
-            rules += _head_rules(rf"decoder\.blocks\.{i}\.{name}\.", f"decoder.blocks.{i}.skip_attention.")
+            rules += _head_rules(
+                rf"decoder\.blocks\.{i}\.{name}\.", f"decoder.blocks.{_BLOCKS - 1 - i}.skip_attention."
+            )
     return [
         *rules,
         Rule(r"decoder\.blocks\.\d\.da[23]?\..+", None),
@@ -69,7 +73,7 @@ def da_transunet_rules(resnet_layers: Sequence[int], skip_attention: Sequence[bo
 
 
 def da_transunet_arguments(constructor: Mapping[str, Any], *, recurrent: bool) -> dict[str, Any]:
-    """Published configuration -> arguments of our DATransUNet, with every published quirk switched on.
+    """Published configuration -> arguments of our DATransUnet, with every published quirk switched on.
 
     Args:
         constructor: ``img_size``, ``grid`` and entries that differ from ``get_r50_b16_config()``: ``hidden_size,
@@ -78,7 +82,7 @@ def da_transunet_arguments(constructor: Mapping[str, Any], *, recurrent: bool) -
         recurrent: ``DA_Transformer_RecA``, or ``DA_Transformer``.
 
     Returns:
-        Arguments of ``DATransUNet``, among them ``resnet_layers`` and ``skip_attention`` for
+        Arguments of ``DATransUnet``, among them ``resnet_layers`` and ``skip_attention`` for
         :func:`da_transunet_rules`. ``input_channels`` is 3; images of one channel are repeated.
 
     Raises:
@@ -105,10 +109,10 @@ def da_transunet_arguments(constructor: Mapping[str, Any], *, recurrent: bool) -
         "resnet_layers": list(c["resnet_num_layers"]),
         "resnet_width": width,
         "bottleneck_channels": _BOTTLENECK_CHANNELS,
-        "decoder_channels": list(c["decoder_channels"]),
+        "decoder_channels": list(reversed(c["decoder_channels"])),
         "n_skip": c["n_skip"],
-        "skip_attention": _skip_attention(c["decoder_channels"], c["skip_channels"], c["n_skip"], width),
-        "recurrent": recurrent,
+        "skip_attention": _skip_attention(c["decoder_channels"], c["skip_channels"], c["n_skip"], width)[::-1],
+        "carry": "sum" if recurrent else "none",
         "auxiliary_heads": False,
         "valid_pooling": True,
         "repeat_single_channel": True,

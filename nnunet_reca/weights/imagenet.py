@@ -66,7 +66,7 @@ def mirror_decoder(renamed: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def google_vit_rules() -> list[Rule]:
-    """Rename table, Google's ViT ``.npz`` -> the transformer of :class:`nnunet_reca.architectures.DATransUNet`.
+    """Rename table, Google's ViT ``.npz`` -> the transformer of :class:`nnunet_reca.architectures.DATransUnet`.
 
     The class token and the classifier are dropped, and so is the patch embedding, which has no counterpart behind a
     ResNet.
@@ -98,7 +98,7 @@ def google_vit_rules() -> list[Rule]:
 
 
 def google_hybrid_rules() -> list[Rule]:
-    """Rename table, Google's R50+ViT ``.npz`` -> the encoder of :class:`nnunet_reca.architectures.DATransUNet`."""
+    """Rename table, Google's R50+ViT ``.npz`` -> the encoder of :class:`nnunet_reca.architectures.DATransUnet`."""
     unit, ours = r"block(\d)/unit(\d+)/", "encoder.resnet.stages.{0}.{1}."
     rules = [Rule("conv_root/kernel", "encoder.resnet.root.0.weight", _convolution)]
     rules += _norm("gn_root", "encoder.resnet.root.1")

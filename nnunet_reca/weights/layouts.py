@@ -22,7 +22,7 @@ from nnunet_reca.weights.swin_unetr import Merging, fold_duplicates, swin_encode
 _DECODER = r"decoder\..*"
 _ATTENTION_HEAD = r"encoder\.attention\..*"
 #: where the transformer of a shallower network meets its ResNet and its decoder
-_VIT_JOINT = r"encoder\.patch_embed\..*|decoder\.blocks\.0\.refine\.0\..*"
+_VIT_JOINT = r"encoder\.patch_embed\..*|decoder\.blocks\.\d\.refine\.0\..*"
 #: heads of the pretext tasks, and what else self-supervised checkpoints hold beside the encoder
 _PRETEXT = (
     r"(?:encoder\.)?(?:rotation_head|contrastive_head|conv|convTrans3d|norm|mask_token|decoder|projector)(?:\..*)?"
@@ -80,18 +80,6 @@ def _swin_unetr_layouts(merging: Merging) -> list[Layout]:
     ]
 
 
-def _shift_decoder(renamed: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
-    """Number the decoder's blocks, coarsest first, for a network of fewer poolings; drop those it does not have."""
-    missing = 4 - len(network.decoder.blocks)  # type: ignore[arg-type, union-attr]
-    shifted = {}
-    for name, tensor in renamed.items():
-        match = re.match(r"decoder\.blocks\.(\d)\.", name)
-        index = int(match[1]) - missing if match else 0
-        if index >= 0:
-            shifted[re.sub(r"^decoder\.blocks\.\d", f"decoder.blocks.{index}", name)] = tensor
-    return shifted
-
-
 def _resnet_layers(source: Mapping[str, Tensor]) -> list[int]:
     """Units of each stage of the published ResNet."""
     units = [re.search(r"body\.block(\d)\.unit(\d+)\.conv1\.", name) for name in source]
@@ -138,16 +126,15 @@ _SWIN_UNET = [
 _DA_TRANSUNET = [
     Layout(
         "DA-TransUNet",
-        "DATransUNet",
+        "DATransUnet",
         lambda names: _any(names, "transformer.embeddings.hybrid_model."),
-        lambda source, network: da_transunet_rules(_resnet_layers(source), [True, True, False]),
+        lambda source, network: da_transunet_rules(_resnet_layers(source), [False, True, True]),
         depth_dependent=_VIT_JOINT,
-        complete=_shift_decoder,
         note=_PUBLISHED_POOLING,
     ),
     Layout(
         "R50+ViT (Google .npz)",
-        "DATransUNet",
+        "DATransUnet",
         lambda names: "conv_root/kernel" in names and _any(names, "Transformer/"),
         lambda source, network: google_hybrid_rules(),
         absent=rf"{_DECODER}|{_ATTENTION_HEAD}",
@@ -156,7 +143,7 @@ _DA_TRANSUNET = [
     ),
     Layout(
         "ViT (Google .npz)",
-        "DATransUNet",
+        "DATransUnet",
         lambda names: _any(names, "Transformer/encoderblock_0/"),
         lambda source, network: google_vit_rules(),
         absent=rf"{_DECODER}|{_ATTENTION_HEAD}|encoder\.(resnet|patch_embed)\..*",

@@ -93,7 +93,7 @@ def nnformer_arguments(constructor: Mapping[str, Any], *, recurrent: bool) -> di
         "shift_sizes": shifts,
         # as published: not an argument there
         "drop_path_rate": 0.2,
-        "recurrent": recurrent,
+        "carry": "sum" if recurrent else "none",
         "deep_supervision": c["deep_supervision"],
         # as published: the coarser heads exist only where deep supervision uses them
         "auxiliary_heads": c["deep_supervision"],

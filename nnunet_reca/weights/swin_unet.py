@@ -90,7 +90,7 @@ def swin_unet_arguments(constructor: Mapping[str, Any], *, recurrent: bool) -> d
         "window_sizes": [min(window, side // (4 * 2**i)) for i in range(_STAGES)],
         "mlp_ratio": c.take("mlp_ratio", 4.0),
         "drop_path_rate": c.take("drop_path_rate", 0.1),
-        "recurrent": recurrent,
+        "carry": "sum" if recurrent else "none",
         "auxiliary_heads": False,
     }
     c.close()

@@ -17,7 +17,7 @@ from nnunet_reca.weights.rename import Rule, reorder_sublattices
 
 Merging = Literal["merging", "mergingv2", "duplicated"]
 
-_CONV_NAMES = (("conv1", "conv1"), ("conv2", "conv2"), ("conv3", "skip.0"))
+_CONV_NAMES = (("conv1", "conv1"), ("conv2", "conv2"), ("conv3", "skip"))
 
 #: Published arguments that change nothing in eval mode, or nothing at all.
 _INERT = ("img_size", "drop_rate", "attn_drop_rate", "use_checkpoint", "use_flash_attention")
@@ -55,7 +55,7 @@ def swin_unetr_rules(dimensions: int, merging: Merging) -> list[Rule]:
     blocks += [(f"decoder{i + 1}.conv_block", f"decoder.ups.{i}.refine") for i in range(5)]
     for source, target in blocks:
         escaped = source.replace(".", r"\.")
-        rules += [Rule(rf"{escaped}\.{a}\.conv\.weight", f"{target}.{b}.conv.weight") for a, b in _CONV_NAMES]
+        rules += [Rule(rf"{escaped}\.{a}\.conv\.weight", f"{target}.{b}.weight") for a, b in _CONV_NAMES]
     rules += [Rule(rf"decoder{i + 1}\.transp_conv\.conv\.weight", f"decoder.ups.{i}.upsample.weight") for i in range(5)]
     return [*rules, Rule(r"out\.conv\.conv\.(weight|bias)", "decoder.seg_layers.0.{0}")]
 
@@ -115,7 +115,7 @@ def swin_unetr_arguments(
         "window_sizes": [window] * 4,
         "mlp_ratio": c.take("mlp_ratio", 4.0),
         "drop_path_rate": c.take("dropout_path_rate", 0.0),
-        "recurrent": recurrent,
+        "carry": "sum" if recurrent else "none",
         "auxiliary_heads": False,
         "index_scheme": "cropped",
         "duplicated_sublattices": downsample == "duplicated",

@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from nnunet_reca import architectures
 from nnunet_reca.weights.convert import Layout, beyond_depth
@@ -14,7 +14,7 @@ from nnunet_reca.weights.rename import Rule, fillable
 _DEPTH_DEPENDENT = {
     "SwinUNETR": r"decoder\.(bottleneck|skips)\..*",
     "SwinUnet": r"encoder\.norm\..*",
-    "DATransUNet": r"encoder\.patch_embed\..*|decoder\.blocks\.\d+\.(refine\.0|skip_attention)\..*",
+    "DATransUnet": r"encoder\.patch_embed\..*|decoder\.blocks\.\d+\.(refine\.0|skip_attention)\..*",
 }
 
 
@@ -47,35 +47,13 @@ def trained_network(content: Any) -> nn.Module | None:
 def trained_layout(trained: nn.Module, network: nn.Module) -> Layout:
     """Our own names. What only a deeper network has stays at its initialisation; heads are trained anew."""
     kind = type(trained).__name__
-    shift = _blocks(network) - _blocks(trained)
-    targets = fillable(network)
-    deeper = [re.escape(name) for name in targets if _is_beyond(_shifted(name, -shift), trained)]
-
-    def complete(renamed: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
-        shifted = {_shifted(name, shift): tensor for name, tensor in renamed.items()}
-        return {n: tensor for n, tensor in shifted.items() if n in targets or not n.startswith("decoder.blocks.")}
-
+    deeper = [re.escape(name) for name in fillable(network) if beyond_depth(name, trained)]
     return Layout(
         f"{kind} of nnunet_reca",
         kind,
         lambda names: True,
-        lambda source, network: [Rule(r".*\.(?:all_modules\..*|num_batches_tracked)", None), Rule("(.*)", "{0}")],
+        lambda source, network: [Rule(r".*\.num_batches_tracked", None), Rule("(.*)", "{0}")],
         absent="|".join(deeper) or r"$^",
         depth_dependent=_DEPTH_DEPENDENT.get(kind, r"$^"),
         deeper=bool(deeper),
-        complete=complete,
     )
-
-
-def _blocks(network: nn.Module) -> int:
-    """Blocks of a decoder that numbers them from the coarsest on."""
-    return len(getattr(network.decoder, "blocks", ()))
-
-
-def _shifted(name: str, shift: int) -> str:
-    """Name of a decoder's block, for a network of more or fewer; below 0 if that has none."""
-    return re.sub(r"^decoder\.blocks\.(\d+)", lambda match: f"decoder.blocks.{int(match[1]) + shift}", name)
-
-
-def _is_beyond(name: str, network: nn.Module) -> bool:
-    return name.startswith("decoder.blocks.-") or beyond_depth(name, network)

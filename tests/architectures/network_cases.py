@@ -4,7 +4,7 @@ import json
 
 import torch
 
-from nnunet_reca.architectures import DATransUNet, NnFormer, SwinUnet, SwinUNETR
+from nnunet_reca.architectures import DATransUnet, NnFormer, SwinUnet, SwinUNETR
 
 SMALL = {"feature_size": 12, "depths": [2, 2], "num_heads": [2, 3], "window_sizes": [[2, 3, 2], [2, 2, 3]]}
 HYBRID = {"hidden_size": 96, "num_heads": 3, "mlp_dim": 60, "resnet_width": 32, "bottleneck_channels": 64}
@@ -108,38 +108,38 @@ CASES = {
         (6, 32, 48),
     ),
     "da_transunet": (
-        DATransUNet,
+        DATransUnet,
         {
             "strides": [[1, 1], [2, 2], [2, 2], [2, 2], [2, 2]],
             "grid_size": [2, 3],
             "num_layers": 3,
             "resnet_layers": [2, 1, 1],
-            "decoder_channels": [24, 12, 8, 7],
+            "decoder_channels": [7, 8, 12, 24],
             **HYBRID,
         },
         (32, 48),
     ),
     "da_transunet_anisotropic_other_grid": (
-        DATransUNet,
+        DATransUnet,
         {
             "strides": [[1, 1], [2, 2], [2, 1], [3, 2]],
             "grid_size": [4, 2],
             "num_layers": 2,
             "resnet_layers": [1, 2],
-            "decoder_channels": [24, 12, 8],
+            "decoder_channels": [8, 12, 24],
             "n_skip": 1,
             **HYBRID,
         },
         (36, 28),
     ),
     "da_transunet_shallow": (
-        DATransUNet,
+        DATransUnet,
         {
             "strides": [[1, 1], [1, 2], [2, 2]],
             "grid_size": [3, 5],
             "num_layers": 2,
             "resnet_layers": [1],
-            "decoder_channels": [12, 8],
+            "decoder_channels": [8, 12],
             "skip_attention": [True],
             **HYBRID,
         },

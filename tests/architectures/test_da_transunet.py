@@ -2,14 +2,14 @@ import pytest
 import torch
 from network_cases import CASES, build
 
-from nnunet_reca.architectures import DATransUNet
+from nnunet_reca.architectures import DATransUnet
 
 
 def test_published_da_transunet_has_the_published_number_of_parameters_without_the_unused_ones():
     strides = [[1, 1]] + [[2, 2]] * 4
     with torch.device("meta"):
-        model = DATransUNet(3, 9, strides=strides, grid_size=[14, 14], auxiliary_heads=False)
-        headed = DATransUNet(3, 9, strides=strides, grid_size=[14, 14])
+        model = DATransUnet(3, 9, strides=strides, grid_size=[14, 14], auxiliary_heads=False)
+        headed = DATransUnet(3, 9, strides=strides, grid_size=[14, 14])
     count = sum(p.numel() for p in model.parameters())
     unused = 1_513_816  # in 272 tensors: conv6 and conv7 of every dual-attention head, heads for other channel numbers
     assert count == 107_951_855 - unused
@@ -39,22 +39,22 @@ def test_published_da_transunet_has_the_published_number_of_parameters_without_t
 def test_wrong_arguments_of_da_transunet_name_expected_got_and_fix(change, message):
     _, arguments, _ = CASES["da_transunet_shallow"]
     with pytest.raises(ValueError, match=message):
-        DATransUNet(1, 2, **{**arguments, **change})
+        DATransUnet(1, 2, **{**arguments, **change})
 
 
 def test_single_channel_is_repeated_to_three_on_request():
     _, arguments, size = CASES["da_transunet"]
     torch.manual_seed(0)
-    model = DATransUNet(1, 2, repeat_single_channel=True, **arguments).eval()
+    model = DATransUnet(1, 2, repeat_single_channel=True, **arguments).eval()
     assert model.encoder.resnet.root[0].weight.shape[1] == 3
     x = torch.randn(1, 1, *size)
     torch.testing.assert_close(model(x), model(x.repeat(1, 3, 1, 1)))
-    assert DATransUNet(1, 2, **arguments).encoder.resnet.root[0].weight.shape[1] == 1
+    assert DATransUnet(1, 2, **arguments).encoder.resnet.root[0].weight.shape[1] == 1
 
 
 def test_position_embedding_follows_the_grid_without_swapping_axes():
     _, arguments, size = CASES["da_transunet"]
-    encoder = build(DATransUNet, arguments).encoder
+    encoder = build(DATransUnet, arguments).encoder
     assert encoder._positions((2, 3)) is encoder.position_embedding
     with torch.no_grad():
         rows, columns = torch.meshgrid(torch.tensor([0.0, 7.0]), torch.tensor([0.0, 1.0, 2.0]), indexing="ij")

@@ -1,13 +1,9 @@
 """One test of everything that any network of the package promises."""
 
-import math
-
 import pytest
 import torch
 from network_cases import CASES, build
 from torch._dynamo.testing import CompileCounter
-
-from nnunet_reca.ops import cpu_attention
 
 EACH = pytest.mark.parametrize(("network", "arguments", "size"), CASES.values(), ids=CASES)
 
@@ -53,7 +49,7 @@ def test_every_parameter_receives_a_gradient(network, arguments, size):
 
 @EACH
 def test_twins_have_identical_state_dicts_and_differ_in_output(network, arguments, size):
-    reca, sa = (away_from_start(build(network, arguments, recurrent=r)).eval() for r in (True, False))
+    reca, sa = (away_from_start(build(network, arguments, carry=c)).eval() for c in ("sum", "none"))
     sa.load_state_dict(reca.state_dict(), strict=True)
     x = torch.randn(1, 2, *size)
     assert not torch.allclose(reca(x), sa(x), atol=1e-5)
@@ -143,12 +139,19 @@ def test_checkpointing_leaves_outputs_and_gradients_alone(network, arguments, si
     torch.testing.assert_close(computed_again, kept)
 
 
-@EACH
-def test_attention_in_pieces_gives_the_network_of_masked_windows(network, arguments, size, monkeypatch):
-    """Values and float64 gradients; the pieces are the CPU's, masked windows those of all other devices."""
+@pytest.mark.parametrize("case", ["swin_unetr_2d_shallow", "nnformer_2d_two_stages", "swin_unet_2d"])
+@pytest.mark.parametrize("carry", ["sum", "sum_spatial"])
+def test_a_compiled_graph_gives_the_networks_outputs_and_gradients(case, carry):
+    """Large windows: in pieces on the CPU, masked in the graph, as on all other devices."""
+    torch._dynamo.reset()
+    network, arguments, size = CASES[case]
+    windows = [[8, 9], *arguments["window_sizes"][1:]]
+    model = build(network, {**arguments, "window_sizes": windows}, deep_supervision=True, carry=carry).double().eval()
     x = torch.randn(2, 2, *size, dtype=torch.float64)
     found = []
-    for smallest in (1, math.inf):
-        monkeypatch.setattr(cpu_attention, "SMALL_WINDOW", smallest)
-        found.append(gradients(network, arguments, x))
+    for run in (model, torch.compile(model, backend="eager", fullgraph=True)):
+        model.zero_grad()
+        outputs = run(x)
+        sum(o.square().mean() for o in outputs).backward()
+        found.append((outputs, [p.grad.clone() for p in model.parameters()]))
     torch.testing.assert_close(*found, atol=1e-9, rtol=1e-6)

@@ -38,6 +38,6 @@ def test_wrong_swin_unet_arguments_name_expected_got_and_fix(change, message):
 
 def test_swin_unet_decoder_has_self_attention_in_both_twins():
     network, arguments, size = CASES["swin_unet_3d_one_merge"]
-    reca, sa = (build(network, arguments, recurrent=r).eval() for r in (True, False))
+    reca, sa = (build(network, arguments, carry=c).eval() for c in ("sum", "none"))
     features = sa.encoder(torch.randn(1, 2, *size))
     assert torch.equal(reca.decoder(features), sa.decoder(features))

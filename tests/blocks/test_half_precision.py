@@ -18,16 +18,17 @@ def with_large_queries(network):
     return network
 
 
-def stage(alignment="window"):
-    window = [2, 3, 2]
-    return SwinStage(8, LAYERS, 2, window, recurrent=True, carry_alignment=alignment), torch.randn(2, 4, 6, 5, 8)
+def stage(carry="sum"):
+    return SwinStage(8, LAYERS, 2, [2, 3, 2], carry=carry), torch.randn(2, 4, 6, 5, 8)
 
 
 def encoder():
-    return VitEncoder(8, LAYERS, 2, 16, recurrent=True), torch.randn(2, 10, 8)
+    return VitEncoder(8, LAYERS, 2, 16), torch.randn(2, 10, 8)
 
 
-@pytest.mark.parametrize("make", [stage, lambda: stage("spatial"), encoder], ids=["windows", "spatial", "sequential"])
+@pytest.mark.parametrize(
+    "make", [stage, lambda: stage("sum_spatial"), encoder], ids=["windows", "spatial", "sequential"]
+)
 def test_carry_beyond_float16_leaves_outputs_and_gradients_finite(make):
     torch.manual_seed(0)
     network, x = make()

@@ -4,9 +4,9 @@ from torch._subclasses import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from nnunet_reca.architectures import SwinUNETR
-from nnunet_reca.architectures.swin_unetr import UpBlock
-from nnunet_reca.blocks import ResidualBlock, SwinBlock, swin_block
-from nnunet_reca.ops import slabs
+from nnunet_reca.blocks import ResidualBlock, SwinBlock, UpBlock, slabs
+from nnunet_reca.blocks.mlp import add_in_parts
+from nnunet_reca.ops.slabs import SLAB
 
 DTYPES = pytest.mark.parametrize(
     ("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 2e-4)], ids=["float64", "float32"]
@@ -19,23 +19,17 @@ LAYOUTS = {
 }
 
 
-@pytest.fixture(params=[1, slabs.SLAB], ids=["many slabs", "one slab"])
-def slab_size(request, monkeypatch):
-    monkeypatch.setattr(slabs, "SLAB", request.param)
+WAYS = pytest.mark.parametrize("slab_bytes", [1, SLAB], ids=["many slabs", "one slab"])
+METHODS = ("winograd", "onednn", "torch")
+#: Winograd's convolution is for kernels that span three slices
+KERNELS = [(k, m) for k in ((3, 3, 3), (1, 3, 3), (3, 1, 3)) for m in METHODS if k[0] == 3 or m != "winograd"]
 
 
-@pytest.fixture(params=[0, slabs.LARGE], ids=["large maps", "small maps"])
-def kernels(request, monkeypatch):
-    """Winograd's convolution and oneDNN's serve large maps."""
-    monkeypatch.setattr(slabs, "LARGE", request.param)
-
-
-def compare(module, *args, tolerance=1e-9):
-    """Outputs with and without gradients; the latter leaves its inputs as they are."""
-    expected, before = module(*args), [a.clone() for a in args]
+def compare(expected, out, args, tolerance=1e-9):
+    """Outputs of a block with gradients and of its slabs without them, which leave their inputs as they are."""
+    before = [a.clone() for a in args]
     with torch.no_grad():
-        out = module(*args)
-    torch.testing.assert_close(out, expected, atol=tolerance, rtol=tolerance)
+        torch.testing.assert_close(out(), expected, atol=tolerance, rtol=tolerance)
     assert all(torch.equal(a, b) for a, b in zip(args, before, strict=True))
 
 
@@ -48,53 +42,72 @@ def upsampling(stride, dtype=torch.float64):
     return UpBlock(10, 9, stride, (3, 3, 3)).to(dtype), *maps
 
 
-@pytest.mark.usefixtures("slab_size", "kernels")
+@WAYS
 @pytest.mark.parametrize("channels", [(1, 4), (5, 5), (18, 17)], ids=str)
-@pytest.mark.parametrize("kernel", [(3, 3, 3), (1, 3, 3), (3, 1, 3)], ids=str)
+@pytest.mark.parametrize(("kernel", "method"), KERNELS, ids=str)
 @pytest.mark.parametrize("size", [(1, 3, 4), (5, 6, 7), (13, 4, 3)], ids=str)
 @DTYPES
-def test_inference_equals_the_block_that_learns(channels, kernel, size, dtype, tolerance):
+def test_residual_block_in_slabs(channels, kernel, size, slab_bytes, method, dtype, tolerance):
     torch.manual_seed(0)
-    block = ResidualBlock(*channels, kernel).to(dtype)
-    compare(block, torch.randn(2, channels[0], *size, dtype=dtype), tolerance=tolerance)
+    block, x = ResidualBlock(*channels, kernel).to(dtype), torch.randn(2, channels[0], *size, dtype=dtype)
+    compare(
+        block(x), lambda: slabs.residual_block(block, x, slab_bytes=slab_bytes, method=method), [x], tolerance=tolerance
+    )
 
 
-@pytest.mark.usefixtures("slab_size", "kernels")
+@WAYS
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("stride", [(2, 2, 2), (1, 2, 2), (2, 1, 3)], ids=str)
 @DTYPES
-def test_inference_of_the_upsampling_block(stride, dtype, tolerance):
-    compare(*upsampling(stride, dtype), tolerance=tolerance)
+def test_up_block_in_slabs(stride, slab_bytes, method, dtype, tolerance):
+    block, *maps = upsampling(stride, dtype)
+    compare(block(*maps), lambda: slabs.up_block(block, *maps, slab_bytes=slab_bytes, method=method), maps, tolerance)
 
 
-@pytest.mark.usefixtures("slab_size")
+@WAYS
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
-def test_layouts_of_the_input(layout):
+def test_layouts_of_the_input(layout, slab_bytes):
     torch.manual_seed(0)
-    compare(ResidualBlock(5, 5, (3, 3, 3)).double(), layout(torch.randn(2, 5, 6, 7, 4, dtype=torch.float64)))
-    block, x, skip = upsampling((2, 2, 2))
-    compare(block, layout(x), skip)
-    compare(block, x, layout(skip))
+    block, x = ResidualBlock(5, 5, (3, 3, 3)).double(), layout(torch.randn(2, 5, 6, 7, 4, dtype=torch.float64))
+    compare(block(x), lambda: slabs.residual_block(block, x, slab_bytes=slab_bytes), [x])
+    up, x, skip = upsampling((2, 2, 2))
+    for maps in ((layout(x), skip), (x, layout(skip))):
+        compare(up(*maps), lambda maps=maps: slabs.up_block(up, *maps, slab_bytes=slab_bytes), maps)
 
 
-@pytest.mark.usefixtures("slab_size", "kernels")
 @pytest.mark.parametrize("dimensions", [2, 3])
 @pytest.mark.parametrize("deep_supervision", [False, True])
-def test_inference_of_the_whole_network(dimensions, deep_supervision, monkeypatch):
+def test_inference_of_the_whole_network(dimensions, deep_supervision):
     """2D maps do not run in slabs, but the MLPs of both take tokens in parts."""
-    monkeypatch.setattr(swin_block, "TOKENS", 100)
     torch.manual_seed(0)
     strides = [[1] * dimensions] + [[2] * dimensions] * 3
     options = {"feature_size": 24, "depths": (2, 2), "num_heads": (2, 4), "window_sizes": (4, 4)}
     network = SwinUNETR(2, 3, strides=strides, deep_supervision=deep_supervision, **options).double().eval()
-    compare(network, torch.randn(2, 2, *[24, 16, 32][:dimensions], dtype=torch.float64))
+    x = torch.randn(2, 2, *[24, 16, 32][:dimensions], dtype=torch.float64)
+    compare(network(x), lambda: network(x), [x])
 
 
-def test_mlps_in_parts_keep_drop_path_in_training(monkeypatch):
-    monkeypatch.setattr(swin_block, "TOKENS", 7)
+@pytest.mark.parametrize("tokens", [1, 7, 100, 10**6])
+def test_mlp_in_parts(tokens):
+    torch.manual_seed(0)
+    branch, x = torch.nn.Linear(12, 12).double(), torch.randn(6, 12, 8, 8, dtype=torch.float64).movedim(1, -1)
+    sizes = []
+
+    def counted(part):
+        sizes.append(part.shape[:-1].numel())
+        return branch(part)
+
+    with torch.no_grad():
+        torch.testing.assert_close(add_in_parts(x.clone(), counted, tokens), x + branch(x))
+    assert sum(sizes) == 6 * 8 * 8 and max(sizes) <= max(tokens, 6 * 8)
+
+
+def test_mlps_in_parts_keep_drop_path_in_training():
     torch.manual_seed(0)
     block = SwinBlock(12, 3, (4, 4), (0, 0), drop_path=0.5).double()
     x = torch.randn(6, 12, 8, 8, dtype=torch.float64).movedim(1, -1)
-    compare(block.eval(), x)
+    block.eval()
+    compare(block(x)[0], lambda: block(x)[0], [x])
     block.train()
     with torch.no_grad():
         torch.manual_seed(1)

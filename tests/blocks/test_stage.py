@@ -1,23 +1,22 @@
-import math
+from functools import partial
 
 import pytest
 import torch
 
-from nnunet_reca.blocks import SwinStage, VitEncoder, WindowAttention
-from nnunet_reca.blocks.stage import _realign
-from nnunet_reca.ops import cpu_attention, shift_map
+from nnunet_reca.blocks import SumCarry, SwinStage, VitEncoder, WindowAttention, WindowCrossAttention
+from nnunet_reca.ops import shift_map
 
 TWINS = {
-    "windows_2d": (lambda recurrent, depth: SwinStage(12, depth, 3, (3, 5), recurrent=recurrent), (2, 7, 11, 12)),
-    "windows_3d": (lambda recurrent, depth: SwinStage(12, depth, 3, (3, 2, 5), recurrent=recurrent), (2, 4, 5, 7, 12)),
-    "sequential": (lambda recurrent, depth: VitEncoder(12, depth, 3, 24, recurrent=recurrent), (2, 13, 12)),
+    "windows_2d": (lambda carry, depth: SwinStage(12, depth, 3, (3, 5), carry=carry), (2, 7, 11, 12)),
+    "windows_3d": (lambda carry, depth: SwinStage(12, depth, 3, (3, 2, 5), carry=carry), (2, 4, 5, 7, 12)),
+    "sequential": (lambda carry, depth: VitEncoder(12, depth, 3, 24, carry=carry), (2, 13, 12)),
 }
 EACH = pytest.mark.parametrize(("build", "shape"), TWINS.values(), ids=TWINS)
 
 
 def twins(build, depth):
     torch.manual_seed(0)
-    reca, sa = build(True, depth).double().eval(), build(False, depth).double().eval()
+    reca, sa = (build(carry, depth).double().eval() for carry in ("sum", "none"))
     with torch.no_grad():
         for p in reca.parameters():
             p.add_(torch.randn_like(p) * 0.2)
@@ -59,24 +58,17 @@ def test_third_block_gets_the_sum_of_both_queries_before():
     """Were only the query before carried, cutting the first block's carry would change nothing."""
     reca, _ = twins(TWINS["windows_2d"][0], 3)
     x = torch.randn(TWINS["windows_2d"][1], dtype=torch.float64)
-    blocks = reca.blocks
-    x1, q1 = blocks[0](x)
-    x2, q2 = blocks[1](x1, q1)
-    x3, q3 = blocks[2](x2, q2)
+    blocks, carry = reca.blocks, partial(SumCarry(3, 3), layer=0)
+    x1, q1 = blocks[0](x, None, carry)
+    x2, q2 = blocks[1](x1, q1, carry)
+    x3, q3 = blocks[2](x2, q2, carry)
     torch.testing.assert_close(reca(x), x3)
-    own = blocks[2](x2)[1]
-    torch.testing.assert_close(q3 - q2, own)
-    torch.testing.assert_close(q2 - q1, blocks[1](x1)[1])
-
-
-@pytest.fixture
-def in_pieces(monkeypatch):
-    """Attention in pieces, whose carry is a map, for the small windows of these tests, too."""
-    monkeypatch.setattr(cpu_attention, "SMALL_WINDOW", 1)
+    torch.testing.assert_close(q3 - q2, blocks[2](x2, None, carry)[1])
+    torch.testing.assert_close(q2 - q1, blocks[1](x1, None, carry)[1])
 
 
 def carried(stage, x):
-    """Carry after the last block of attention in pieces, on the map: (B, *padded, channels), unshifted."""
+    """Carry after the last block, on the map: (B, *padded, channels), unshifted."""
     collected = []
     handle = stage.blocks[-1].register_forward_hook(lambda module, args, out: collected.append(out[1]))
     stage(x)
@@ -86,46 +78,51 @@ def carried(stage, x):
 
 
 def own_queries(stage, x):
-    """Each block's own query on the map, by running the self-attention blocks on the inputs of the recurrent ones."""
+    """Each block's own query on the map, unshifted, given what it gets in the whole stage."""
+    inputs = []
+    handles = [b.register_forward_pre_hook(lambda module, args: inputs.append(args[0])) for b in stage.blocks]
+    stage(x)
+    for handle in handles:
+        handle.remove()
     maps = []
-    q_hat = None
-    for i, block in enumerate(stage.blocks):
-        single = SwinStage(12, 1, 3, block.window_size, shift_size=block.shift_size).double()
-        single.blocks[0] = block
-        maps.append(carried(single, x))
-        if i and stage.carry_alignment == "spatial":
-            q_hat = _realign(q_hat, stage.blocks[i - 1], block, x)
-        x, q_hat = block(x, q_hat)
+    for block, given in zip(stage.blocks, inputs, strict=True):
+        _, own = block(given, None, partial(SumCarry(1, 3), layer=0))
+        _, shift = block.fitted(x.shape[1:-1])
+        maps.append(shift_map(own, [-s for s in shift]))
     return maps
 
 
-@pytest.mark.parametrize(("window", "spatial"), [((3, 5), (6, 10)), ((3, 5), (7, 11)), ((2, 3, 5), (4, 3, 10))])
-def test_spatial_alignment_keeps_each_query_with_its_token(window, spatial, in_pieces):
+@pytest.mark.parametrize("window", [(3, 5), (2, 3, 5), (4, 16)], ids=str)
+@pytest.mark.parametrize("padded", [False, True])
+def test_spatial_alignment_keeps_each_query_with_its_token(window, padded):
+    """In masked windows and, with 64 tokens, in pieces."""
     torch.manual_seed(0)
+    spatial = [2 * w - padded for w in window]
     x = torch.randn(2, *spatial, 12, dtype=torch.float64)
-    aligned = SwinStage(12, 3, 3, window, carry_alignment="spatial").double()
+    aligned = SwinStage(12, 3, 3, window, carry="sum_spatial").double()
     torch.testing.assert_close(carried(aligned, x), sum(own_queries(aligned, x)))
     by_window = SwinStage(12, 3, 3, window).double()
     assert not torch.allclose(carried(by_window, x), sum(own_queries(by_window, x)))
 
 
-@pytest.mark.parametrize(("window", "spatial"), [((3, 5), (7, 11)), ((2, 3, 5), (4, 3, 10))])
-@pytest.mark.parametrize("alignment", ["window", "spatial"])
-def test_attention_in_pieces_and_in_windows_carry_alike(window, spatial, alignment, monkeypatch):
-    torch.manual_seed(0)
-    stage = SwinStage(12, 3, 3, window, carry_alignment=alignment).double()
-    x = torch.randn(2, *spatial, 12, dtype=torch.float64)
-    found = []
-    for smallest in (1, math.inf):
-        monkeypatch.setattr(cpu_attention, "SMALL_WINDOW", smallest)
-        found.append(stage(x))
-    torch.testing.assert_close(*found)
+@pytest.mark.parametrize("carry", ["sum", "sum_spatial"])
+def test_the_carry_is_a_token_map_of_one_shape_whatever_attention_runs(carry):
+    """As run on the CPU, in a compiled graph, and on another device; for windows that are masked and in pieces."""
+    for window, spatial in (((3, 5), (7, 11)), ((4, 16), (7, 30))):
+        torch.manual_seed(0)
+        stage = SwinStage(12, 2, 3, window, carry=carry)
+        padded = tuple(s + -s % w for s, w in zip(spatial, window, strict=True))
+        x = torch.randn(2, *spatial, 12)
+        compiled = torch.compile(stage, backend="eager", fullgraph=True)
+        torch.testing.assert_close(compiled(x), stage(x), atol=1e-5, rtol=1e-5)
+        for device in ("cpu", "meta"):
+            assert carried(stage.to(device), x.to(device)).shape == (2, *padded, 12)
 
 
-def test_with_spatial_alignment_a_shift_of_the_input_by_whole_windows_shifts_the_carry_with_it(in_pieces):
+def test_with_spatial_alignment_a_shift_of_the_input_by_whole_windows_shifts_the_carry_with_it():
     """Away from the borders, which the mask of shifted windows treats differently."""
     torch.manual_seed(0)
-    stage = SwinStage(12, 2, 3, (3, 5), carry_alignment="spatial").double()
+    stage = SwinStage(12, 2, 3, (3, 5), carry="sum_spatial").double()
     x = torch.randn(1, 12, 20, 12, dtype=torch.float64)
     moved = torch.roll(x, (3, 5), dims=(1, 2))
     before, after = carried(stage, x), carried(stage, moved)
@@ -134,14 +131,38 @@ def test_with_spatial_alignment_a_shift_of_the_input_by_whole_windows_shifts_the
 
 def test_alignment_leaves_unshifted_stages_alone():
     x = torch.randn(1, 3, 5, 12, dtype=torch.float64)
-    stages = [SwinStage(12, 3, 3, (3, 5), carry_alignment=a).double() for a in ("window", "spatial")]
+    stages = [SwinStage(12, 3, 3, (3, 5), carry=c).double() for c in ("sum", "sum_spatial")]
     stages[1].load_state_dict(stages[0].state_dict())
     assert torch.equal(stages[0](x), stages[1](x))
 
 
-def test_unknown_alignment_raises():
-    with pytest.raises(ValueError, match="'window' or 'spatial', got 'voxel'"):
-        SwinStage(12, 2, 3, (3, 5), carry_alignment="voxel")
+@pytest.mark.parametrize("carry", ["voxel", "none_spatial", "sum_", "", "Sum"])
+def test_unknown_carry_raises(carry):
+    with pytest.raises(ValueError, match=f"a carry of none, sum, .*got '{carry}'"):
+        SwinStage(12, 2, 3, (3, 5), carry=carry)
+    with pytest.raises(ValueError, match=f"a carry of none, sum.*got '{carry}'"):
+        VitEncoder(12, 2, 3, 24, carry=carry)
+
+
+def test_spatial_alignment_without_windows_raises():
+    with pytest.raises(ValueError, match="without _spatial, .*got 'sum_spatial'.* use 'sum'"):
+        VitEncoder(12, 2, 3, 24, carry="sum_spatial")
+
+
+@pytest.mark.parametrize("kind", [WindowAttention, WindowCrossAttention])
+def test_projections_without_biases_are_those_with_zero_biases(kind):
+    """A map of 7 x 11 is padded; keys and values of its padding have no bias either."""
+    torch.manual_seed(0)
+    without, zero = kind(12, 3, (3, 5), qkv_bias=False, scale=0.7), kind(12, 3, (3, 5), scale=0.7)
+    zero.load_state_dict(without.state_dict(), strict=False)
+    projection = zero.qkv if kind is WindowAttention else zero.kv
+    torch.nn.init.zeros_(projection.bias)
+    x, y = torch.randn(2, 2, 7, 11, 12).unbind(0)
+    outputs = [a(x, y) if kind is WindowCrossAttention else a(x)[0] for a in (without, zero)]
+    torch.testing.assert_close(*outputs)
+    default = kind(12, 3, (3, 5))
+    default.load_state_dict(zero.state_dict())
+    assert not torch.allclose(default(x, y) if kind is WindowCrossAttention else default(x)[0], outputs[0])
 
 
 def test_heads_that_do_not_divide_the_channels_raise():

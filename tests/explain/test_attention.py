@@ -1,18 +1,17 @@
 """The recorded attention is the one that the layers compute, and recording leaves no trace."""
 
 import itertools
-import math
 
 import pytest
 import torch
 from network_cases import CASES, build
 
 from nnunet_reca.blocks import SwinStage
+from nnunet_reca.blocks.attention import no_carry
 from nnunet_reca.explain.attention import Attention, View, look, recorded, window_attention
 from nnunet_reca.explain.attention import _attention as attention_of
 from nnunet_reca.explain.chains import Chain, carry_chains, cut
 from nnunet_reca.explain.pictures import make_column
-from nnunet_reca.ops import cpu_attention
 
 
 def made(case, **more):
@@ -29,14 +28,8 @@ def attention_layers(network):
     return [block for chain in carry_chains(network) for block in chain.module.blocks]
 
 
-@pytest.fixture(params=[1, math.inf], ids=["in pieces", "in windows"])
-def path(request, monkeypatch):
-    """Both ways of the network: attention in pieces of the CPU, and in whole windows as on a GPU."""
-    monkeypatch.setattr(cpu_attention, "SMALL_WINDOW", request.param)
-
-
 @pytest.mark.parametrize("case", CASES)
-def test_attended_values_on_the_map_are_the_layers_output(case, path):
+def test_attended_values_on_the_map_are_the_layers_output(case):
     """Weights times values, and the weight on padding times its value, are what the layer passes to its projection."""
     network, image = made(case)
     blocks = attention_layers(network)
@@ -54,7 +47,7 @@ def check_tokens(block, given, attended, tokens):
     with torch.no_grad():
         values = block.attn.qkv(block.norm1(x)).chunk(3, dim=-1)[2][0]
         padding = block.attn.qkv.bias.chunk(3)[2]
-        got = on_map(block, attended, grid)
+        got = attended[0]
         for token in tokens:
             seen = attention_of(block, given, token, grid)
             by_head = values.unflatten(-1, (len(seen.weights), -1))
@@ -64,23 +57,12 @@ def check_tokens(block, given, attended, tokens):
             torch.testing.assert_close(got[token], expected.flatten(), atol=1e-5, rtol=1e-5)
 
 
-def on_map(block, attended, grid):
-    """What enters a block's projection as a map, (*grid, dim)."""
-    from nnunet_reca.ops import crop_map, merge_windows, shift_map
-
-    if attended.ndim == len(grid) + 2 and attended.shape[1:-1] == grid:
-        return attended[0]
-    window, shift = block.fitted(grid)
-    padded = [s + -s % w for s, w in zip(grid, window, strict=True)]
-    merged = merge_windows(attended, window, padded)
-    return crop_map(shift_map(merged, [-d for d in shift]), grid)[0]
-
-
-@pytest.mark.parametrize("alignment", ["window", "spatial"])
-@pytest.mark.parametrize(("window", "size"), [((3, 5), (7, 11)), ((2, 3, 2), (5, 7, 4))])
-def test_attention_of_every_token_of_padded_and_shifted_windows_is_the_layers(window, size, alignment, path):
+@pytest.mark.parametrize("carry", ["sum", "sum_spatial"])
+@pytest.mark.parametrize(("window", "size"), [((3, 5), (7, 11)), ((2, 3, 2), (5, 7, 4)), ((4, 16), (7, 20))])
+def test_attention_of_every_token_of_padded_and_shifted_windows_is_the_layers(window, size, carry):
+    """The last window is large enough to be attended to in pieces."""
     torch.manual_seed(1)
-    stage = SwinStage(12, 4, 4, window, carry_alignment=alignment)
+    stage = SwinStage(12, 4, 4, window, carry=carry)
     blocks = list(stage.blocks)
     for block in blocks:
         torch.nn.init.normal_(block.attn.qkv.bias)
@@ -100,7 +82,7 @@ def test_uniform_attention_is_one_in_the_figures_padded_keys_included(token, lay
     for parameter in (*block.attn.qkv.parameters(), block.attn.relative_position_bias_table):
         torch.nn.init.zeros_(parameter)
     with torch.no_grad():
-        seen = window_attention(block, torch.randn(1, 5, 7, 6), None, token)
+        seen = window_attention(block, torch.randn(1, 5, 7, 6), None, no_carry, token)
     assert seen.keys == keys and seen.visible.sum() == visible
     view = View(Chain("stage 1", stage), layer, token, block.fitted((5, 7)), seen, None)
     column = make_column(view, None, seen.mean.numpy(), seen.visible.numpy(), seen.visible.numpy())
@@ -116,14 +98,14 @@ def test_looking_changes_no_output_and_leaves_no_hook(case):
         views = look(network, carry_chains(network), image, voxel)
         assert torch.equal(network(image), before)
     assert not any(m._forward_pre_hooks for m in network.modules())
-    assert all(chain.module.recurrent for chain in carry_chains(network))
+    assert all(chain.carries for chain in carry_chains(network))
     assert {view.chain.name for view in views} == {chain.name for chain in carry_chains(network)}
 
 
 @pytest.mark.parametrize("case", ["swin_unetr_3d", "nnformer_3d", "swin_unet_2d", "da_transunet"])
 def test_attention_without_the_carry_is_that_of_the_twin_where_nothing_before_differs(case):
     network, image = made(case)
-    twin, _ = made(case, recurrent=False)
+    twin, _ = made(case, carry="none")
     twin.load_state_dict(network.state_dict())
     voxel = tuple(s // 3 for s in image.shape[2:])
     first, second = (look(n, carry_chains(n)[:1], image, voxel)[-1] for n in (network, twin))
@@ -166,7 +148,7 @@ def test_shown_layers_end_with_the_last():
 @pytest.mark.parametrize("case", CASES)
 def test_all_chains_cut_is_the_self_attention_twin(case):
     network, image = made(case)
-    twin, _ = made(case, recurrent=False)
+    twin, _ = made(case, carry="none")
     twin.load_state_dict(network.state_dict())
     chains = carry_chains(network)
     with torch.no_grad():
@@ -185,7 +167,7 @@ def test_one_cut_changes_the_output_and_leaves_the_other_chains(case):
         before = network(image)
         for chain in chains:
             with cut([chain]):
-                assert [c.module.recurrent for c in chains] == [c is not chain for c in chains]
+                assert [c.carries for c in chains] == [c is not chain for c in chains]
                 outputs.append(network(image))
     for chain, output in zip(chains, outputs, strict=True):
         assert torch.equal(output, before) == (chain.depth == 1), "a chain of one layer has no carry to cut"
@@ -195,7 +177,7 @@ def test_a_cut_is_undone_after_an_error():
     chains = carry_chains(made("swin_unetr_3d")[0])
     with pytest.raises(RuntimeError, match="stop"), cut(chains):
         raise RuntimeError("stop")
-    assert all(chain.module.recurrent for chain in chains)
+    assert all(chain.carries for chain in chains)
 
 
 def test_networks_without_a_chain_are_refused():

@@ -1,5 +1,6 @@
 """The operator against the published one: outputs, carries, gradients."""
 
+import functools
 import itertools
 import math
 
@@ -9,8 +10,16 @@ from golden_io import GoldenCase, golden_cases
 from torch import Tensor
 from torch.nn import functional as F
 
-from nnunet_reca.blocks import WindowAttention, WindowCrossAttention
-from nnunet_reca.ops import recurrent_attention
+from nnunet_reca.blocks import SumCarry, WindowAttention, WindowCrossAttention
+from nnunet_reca.ops import (
+    join_heads,
+    merge_windows,
+    partition_windows,
+    recurrent_attention,
+    shift_map,
+    shifted_window_mask,
+    split_heads,
+)
 
 TAGS = [f"mem{carry}_mask{mask}" for carry in (0, 1) for mask in (0, 1)]
 WINDOWED = golden_cases("window")
@@ -22,10 +31,35 @@ def index_scheme(case: GoldenCase) -> str:
 
 def build(case: GoldenCase, kind: type[WindowAttention] | type[WindowCrossAttention]):
     c = case.config["constructor"]
-    assert c.get("qkv_bias", True) and c.get("qk_scale") is None
-    attention = kind(c["dim"], c["num_heads"], c["window_size"], index_scheme=index_scheme(case))
+    options = {"qkv_bias": c.get("qkv_bias", True), "scale": c.get("qk_scale"), "index_scheme": index_scheme(case)}
+    attention = kind(c["dim"], c["num_heads"], c["window_size"], **options)
     attention.load_state_dict({n: t for n, t in case.state_dict().items() if n != "relative_position_index"})
     return attention.double()
+
+
+def map_of(window: list[int], windows: int, mask: Tensor | None) -> tuple[list[int], tuple[int, ...]]:
+    """Size and shift of a map that is cut into so many windows, among which the mask allows attention."""
+    counts = [c for c in itertools.product(range(1, windows + 1), repeat=len(window)) if math.prod(c) == windows]
+    for count in counts:
+        size = [w * c for w, c in zip(window, count, strict=True)]
+        if mask is None:
+            return size, (0,) * len(window)
+        for shift in itertools.product(*map(range, window)):
+            if any(shift) and torch.equal(shifted_window_mask(size, window, shift), mask):
+                return size, shift
+    raise AssertionError(f"no map of {windows} windows has this mask")
+
+
+def attend(attention: WindowAttention, x: Tensor, q_hat: Tensor | None, mask: Tensor | None, window: list[int]):
+    """Attention on the map whose windows are (windows, N, dim); outputs and carry in windows, too."""
+    size, shift = map_of(window, len(x) if mask is None else len(mask), mask)
+    frame = merge_windows(x, window, size)
+    state = None if q_hat is None else merge_windows(join_heads(q_hat), window, size)
+    carry = functools.partial(SumCarry(1, attention.num_heads), layer=0)
+    unshifted = shift_map(frame, [-d for d in shift])
+    out, state = attention(unshifted, state, carry, window=window, shift=shift)
+    carried = split_heads(partition_windows(state, window), attention.num_heads)
+    return partition_windows(shift_map(out, shift), window), carried
 
 
 def check_close(actual: Tensor, case: GoldenCase, stem: str) -> None:
@@ -54,7 +88,7 @@ def test_golden_window_attention_outputs_carry_and_gradients(case, tag, loss_nam
     x = case.array("input").double().requires_grad_()
     q_hat = case.array("memory_in").double().requires_grad_() if "mem1" in tag else None
     mask = case.array("mask") == 0 if "mask1" in tag else None
-    out, carried = attention(x, q_hat, mask=mask)
+    out, carried = attend(attention, x, q_hat, mask, attention.window_size)
     check_close(out, case, f"output_{tag}")
     check_close(carried, case, f"memory_out_{tag}")
 
@@ -75,7 +109,7 @@ def test_golden_shrunk_window_with_cropped_index(case):
     # the cropped index depends on the number of tokens alone
     window = next(w for w in itertools.product(*(range(1, side + 1) for side in full)) if math.prod(w) == tokens)
     x, q_hat = case.array("input_shrunk").double(), case.array("memory_in_shrunk").double()
-    out, carried = build(case, WindowAttention)(x, q_hat, window=window)
+    out, carried = attend(build(case, WindowAttention), x, q_hat, None, window)
     check_close(out, case, "output_shrunk")
     check_close(carried, case, "memory_out_shrunk")
 
@@ -84,7 +118,9 @@ def test_golden_shrunk_window_with_cropped_index(case):
 def test_golden_window_cross_attention_output_and_gradients(case):
     attention = build(case, WindowCrossAttention)
     inputs = {n: case.array(n).double().requires_grad_() for n in ("input_x_up", "input_skip")}
-    out = attention(inputs["input_x_up"], inputs["input_skip"])
+    window = attention.window_size
+    maps = (x.unflatten(1, window) for x in inputs.values())  # a window is a map
+    out = attention(*maps).flatten(1, -2)
     check_close(out, case, "output")
     (out * case.loss_weight("output", out.shape)).sum().backward()
     check_gradients(case, case.gradients, dict(attention.named_parameters()), inputs)

@@ -1,18 +1,22 @@
+import itertools
+
 import pytest
 import torch
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from nnunet_reca.ops import (
+from nnunet_reca.ops import _torch
+from nnunet_reca.ops._torch import convolution
+from nnunet_reca.ops.slabs import (
+    TILE,
     Moments,
     SlabConvolution,
-    convolution,
+    convolution_method,
     iterate_slabs,
     runs_in_slabs,
     slab_depth,
     upsample_slices,
 )
-from nnunet_reca.ops.slabs import TILE
 
 
 def copier(x):
@@ -26,17 +30,22 @@ def channels_last(x):
     return x.contiguous(memory_format=torch.channels_last_3d)
 
 
-@pytest.mark.parametrize("kernel", [(3, 3, 3), (1, 3, 3), (3, 1, 1), (5, 3, 1), (1, 1, 1)], ids=str)
+@pytest.mark.parametrize(
+    ("kernel", "method"),
+    [
+        *itertools.product([(3, 3, 3), (1, 3, 3), (3, 1, 1), (5, 3, 1), (1, 1, 1)], ["onednn", "torch"]),
+        *itertools.product([(3, 3, 3), (3, 1, 1)], ["winograd"]),
+    ],
+    ids=str,
+)
 @pytest.mark.parametrize("channels", [(2, 5), (16, 5), (33, 2)], ids=str)
 @pytest.mark.parametrize("size", [(1, 5, 6), (3, 4, 7), (9, 6, 5), (18, 3, 4)], ids=str)
 @pytest.mark.parametrize("depth", [4, 8, 24])
-@pytest.mark.parametrize("large", [False, True])
-def test_convolution_in_slabs(kernel, channels, size, depth, large):
+def test_convolution_in_slabs(kernel, channels, size, depth, method):
     torch.manual_seed(0)
     x = channels_last(torch.randn(1, channels[0], *size, dtype=torch.float64))
     weight = torch.randn(channels[1], channels[0], *kernel, dtype=torch.float64)
-    conv = SlabConvolution(weight, voxels=10**6 if large else 1)
-    assert conv.by_winograd == (large and kernel[0] == 3 and channels[0] >= 16)
+    conv = SlabConvolution(weight, method)
     out = torch.full((1, channels[1], *size), torch.nan, dtype=torch.float64)
     with torch.no_grad():
         for part, slab in iterate_slabs(copier(x), x, channels[0], min(depth, size[0]), conv.halo):
@@ -47,12 +56,34 @@ def test_convolution_in_slabs(kernel, channels, size, depth, large):
 def test_winograd_in_float32_errs_by_few_parts_in_a_hundred_thousand():
     torch.manual_seed(0)
     x, weight = channels_last(torch.randn(1, 48, 12, 24, 24)), torch.randn(48, 48, 3, 3, 3)
-    out, conv = torch.empty(1, 48, 12, 24, 24), SlabConvolution(weight, 10**6)
+    out, conv = torch.empty(1, 48, 12, 24, 24), SlabConvolution(weight, "winograd")
     with torch.no_grad():
         for part, slab in iterate_slabs(copier(x), x, 48, 4, conv.halo):
             conv(slab, out[:, :, part])
     expected = F.conv3d(x.double(), weight.double(), padding=1)
     assert (out - expected).abs().max() < 5e-5 * expected.std()
+
+
+@pytest.mark.parametrize(
+    ("channels", "kernel", "voxels", "method"),
+    [
+        (16, (3, 3, 3), 80, "winograd"),
+        (16, (1, 3, 3), 80, "onednn"),
+        (15, (3, 3, 3), 80, "onednn"),
+        (16, (3, 3, 3), 79, "torch"),
+    ],
+)
+def test_method_of_a_convolution_follows_its_size(channels, kernel, voxels, method):
+    assert convolution_method(torch.empty(5, channels, *kernel), voxels) == method
+
+
+@pytest.mark.parametrize("name", ["_flash_attention", "_dispatch_modes", "_onednn_convolution"])
+def test_what_pytorch_lacks_is_done_without(name, monkeypatch):
+    monkeypatch.setattr(_torch, name, None)
+    x, weight = torch.randn(1, 3, 5, 6, 7), torch.randn(4, 3, 3, 3, 3)
+    torch.testing.assert_close(convolution(x, weight, (1, 1, 1)), F.conv3d(x, weight, padding=1))
+    with torch.no_grad():
+        assert runs_in_slabs(x) == (name != "_dispatch_modes")
 
 
 @pytest.mark.parametrize("halo", [0, 1, 2])
@@ -121,7 +152,7 @@ def test_with_and_without_onednn(monkeypatch):
     torch.manual_seed(0)
     x, weight, called = torch.randn(1, 3, 5, 6, 7), torch.randn(4, 3, 3, 3, 3), []
     original = torch.mkldnn_convolution
-    monkeypatch.setattr(torch, "mkldnn_convolution", lambda *args: called.append(args) or original(*args))
+    monkeypatch.setattr(_torch, "_onednn_convolution", lambda *args: called.append(args) or original(*args))
     fast = convolution(x, weight, (1, 1, 1))
     assert len(called) == 1
     with torch.backends.mkldnn.flags(enabled=False):

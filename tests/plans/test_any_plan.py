@@ -57,7 +57,7 @@ class PlanChecker:
             self.counts["configurations"] += 1
             for network in [n for n, kind in NETWORKS.items() if len(planned.patch_size) in kind.dimensions]:
                 for size in ("tiny", "base"):
-                    arguments = {"network": network, "size": size, "recurrent": True}
+                    arguments = {"network": network, "size": size, "carry": "sum"}
                     if len(planned.pool_op_kernel_sizes) < 3:
                         with pytest.raises(ValueError, match="at least 2 poolings"):
                             rewrite_plan(plans, name, **arguments)

@@ -8,11 +8,11 @@ from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from plan_factory import HIPPOCAMPUS_2D, HIPPOCAMPUS_3D, in_old_format, make_configuration, make_plans
 
-from nnunet_reca.blocks import SwinStage
+from nnunet_reca.blocks import NoCarry, SumCarry, SwinStage, VitEncoder
 from nnunet_reca.plans import rewrite_plan
 from nnunet_reca.plans.networks import NETWORKS
 
-SWIN = {"network": "SwinUNETR", "size": "tiny", "recurrent": True}
+SWIN = {"network": "SwinUNETR", "size": "tiny", "carry": "sum"}
 
 
 def arguments(plans, name, **options):
@@ -124,8 +124,8 @@ def test_deeper_plans_stop_at_the_published_depth():
 
 def test_twins_differ_only_in_the_switch():
     plans = make_plans(a=HIPPOCAMPUS_3D)
-    reca, sa = (arguments(plans, "a", recurrent=r) for r in (True, False))
-    assert reca.pop("recurrent") is True and sa.pop("recurrent") is False
+    reca, sa = (arguments(plans, "a", carry=c) for c in ("sum", "none"))
+    assert reca.pop("carry") == "sum" and sa.pop("carry") == "none"
     assert reca == sa
 
 
@@ -171,9 +171,9 @@ def test_every_network_fits_every_plan(network, configuration, size):
     patch = PATCHES[configuration]["patch_size"]
     if len(patch) not in NETWORKS[network].dimensions:
         with pytest.raises(ValueError, match=f"expected a 2D configuration for {network}, got {configuration} .* 2d"):
-            rewrite_plan(make_plans(**PATCHES), configuration, network=network, size=size, recurrent=True)
+            rewrite_plan(make_plans(**PATCHES), configuration, network=network, size=size, carry="sum")
         return
-    plans = rewrite_plan(make_plans(**PATCHES), configuration, network=network, size=size, recurrent=True)
+    plans = rewrite_plan(make_plans(**PATCHES), configuration, network=network, size=size, carry="sum")
     with torch.device("meta"):
         model = build(plans, configuration, channels=2, classes=4, deep_supervision=True)
         outputs = model(torch.empty(2, 2, *patch))
@@ -183,11 +183,12 @@ def test_every_network_fits_every_plan(network, configuration, size):
     assert [tuple(o.shape) for o in outputs] == expected
 
 
-def test_spatial_alignment_reaches_every_windowed_network():
+def test_the_carry_reaches_the_chains_of_every_networks_encoder():
     for network, kind in NETWORKS.items():
-        plans = rewrite_plan(
-            make_plans(**PATCHES), "2d", network=network, size="tiny", recurrent=True, carry_alignment="spatial"
-        )
-        model = build(plans, "2d")
-        stages = [m for m in model.modules() if isinstance(m, SwinStage) and m.recurrent]
-        assert bool(stages) == kind.windowed and all(m.carry_alignment == "spatial" for m in stages)
+        carry = "sum_spatial" if kind.windowed else "sum"
+        model = build(rewrite_plan(make_plans(**PATCHES), "2d", network=network, size="tiny", carry=carry), "2d")
+        chains = [m for m in model.modules() if isinstance(m, SwinStage | VitEncoder)]
+        assert chains == [m for m in model.modules() if hasattr(m, "carry")]
+        in_encoder = [m for m in model.encoder.modules() if m in chains]
+        assert in_encoder and all(type(m.carry) is (SumCarry if m in in_encoder else NoCarry) for m in chains)
+        assert all(m.spatial == kind.windowed for m in in_encoder if isinstance(m, SwinStage))

@@ -8,6 +8,7 @@ from plan_factory import DATASET_JSON, HIPPOCAMPUS_3D, make_configuration, make_
 from trainer_factory import CPU, initialized_trainer, random_batch
 
 from nnunet_reca import trainers
+from nnunet_reca.blocks import SumCarry
 from nnunet_reca.plans.networks import NETWORKS
 from nnunet_reca.trainers.recipe import BASE, TINY
 
@@ -26,7 +27,7 @@ def test_plan_to_be_saved_builds_the_same_network_by_the_stock_trainer(folders):
     ]
     assert type(networks[0]) is type(networks[1]) and type(networks[0]).__name__ == "SwinUNETR"
     networks[1].load_state_dict(networks[0].state_dict(), strict=True)
-    assert all(stage.recurrent for stage in networks[1].encoder.stages)
+    assert all(isinstance(stage.carry, SumCarry) for stage in networks[1].encoder.stages)
 
 
 def test_deep_supervision_scales_match_the_networks_outputs(folders):

@@ -51,7 +51,7 @@ def monai_network(dimensions=2, **options):
 def our_network(dimensions=2):
     strides = [[1] * dimensions] + [[2] * dimensions] * 5
     stages = {"depths": DEPTHS, "num_heads": HEADS}
-    return SwinUNETR(1, 3, strides=strides, feature_size=12, **stages, recurrent=False, index_scheme="cropped").eval()
+    return SwinUNETR(1, 3, strides=strides, feature_size=12, **stages, carry="none", index_scheme="cropped").eval()
 
 
 def copy_heads(network, source):

@@ -8,7 +8,7 @@ import timm
 import torch
 from golden_io import golden_cases
 
-from nnunet_reca.architectures import DATransUNet, SwinUnet
+from nnunet_reca.architectures import DATransUnet, SwinUnet
 from nnunet_reca.weights import load_renamed, rename
 from nnunet_reca.weights.checkpoint import read_checkpoint
 from nnunet_reca.weights.convert import convert
@@ -56,7 +56,7 @@ def torchvision_swin():
 
 def swin_unet(channels=3, windows=(7, 7, 7, 7)):
     strides = [[1, 1], [4, 4], [2, 2], [2, 2], [2, 2]]
-    arguments = {"embed_dim": 12, "depths": DEPTHS, "num_heads": HEADS, "window_sizes": windows, "recurrent": False}
+    arguments = {"embed_dim": 12, "depths": DEPTHS, "num_heads": HEADS, "window_sizes": windows, "carry": "none"}
     return SwinUnet(channels, 4, strides=strides, **arguments).eval()
 
 
@@ -103,10 +103,10 @@ def test_golden_swin_unet_checkpoints_convert_to_the_published_output(case, tmp_
     torch.testing.assert_close(network(case.array("input")), case.array("output"), atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("case", golden_cases("DATransUNet")[:2], ids=str)
+@pytest.mark.parametrize("case", golden_cases("DATransUnet")[:2], ids=str)
 def test_golden_da_transunet_checkpoints_convert_to_the_published_output(case):
     arguments = da_transunet_arguments(case.config["constructor"], recurrent=case.recurrent)
-    converted, expected = DATransUNet(**arguments).eval(), DATransUNet(**arguments).eval()
+    converted, expected = DATransUnet(**arguments).eval(), DATransUnet(**arguments).eval()
     rules = da_transunet_rules(arguments["resnet_layers"], arguments["skip_attention"])
     load_renamed(expected, rename(case.state_dict(), rules))
     convert(case.state_dict(), converted, known_layouts())
@@ -116,10 +116,10 @@ def test_golden_da_transunet_checkpoints_convert_to_the_published_output(case):
 
 def da_transunet(poolings=4, grid=(4, 4), **options):
     options = {"hidden_size": 48, "num_layers": 2, "num_heads": 3, "mlp_dim": 96, "resnet_width": 32} | options
-    layers = {"resnet_layers": (1, 2, 1)[: poolings - 1], "decoder_channels": (32, 24, 16, 12)[-poolings:]}
+    layers = {"resnet_layers": (1, 2, 1)[: poolings - 1], "decoder_channels": (12, 16, 24, 32)[:poolings]}
     strides = [[1, 1]] + [[2, 2]] * poolings
-    return DATransUNet(
-        3, 4, strides=strides, grid_size=grid, bottleneck_channels=32, recurrent=False, **layers, **options
+    return DATransUnet(
+        3, 4, strides=strides, grid_size=grid, bottleneck_channels=32, carry="none", **layers, **options
     ).eval()
 
 

@@ -1,20 +1,20 @@
-"""DATransUNet equals the published networks."""
+"""DATransUnet equals the published networks."""
 
 import pytest
 import torch
 from golden_io import golden_cases
 from golden_network import check_network
 
-from nnunet_reca.architectures import DATransUNet
+from nnunet_reca.architectures import DATransUnet
 from nnunet_reca.weights import rename
 from nnunet_reca.weights.da_transunet import da_transunet_arguments, da_transunet_rules
 
 
-@pytest.mark.parametrize("case", golden_cases("DATransUNet"), ids=str)
+@pytest.mark.parametrize("case", golden_cases("DATransUnet"), ids=str)
 def test_golden_outputs_and_gradients_equal_the_published_network(case):
     arguments = da_transunet_arguments(case.config["constructor"], recurrent=case.recurrent)
     rules = da_transunet_rules(arguments["resnet_layers"], arguments["skip_attention"])
-    check_network(case, DATransUNet(**arguments), rules)
+    check_network(case, DATransUnet(**arguments), rules)
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_arguments_with_which_the_published_network_cannot_run_raise(change, mes
 def test_arguments_left_out_are_those_of_the_published_configuration():
     arguments = da_transunet_arguments({}, recurrent=False)
     assert arguments["grid_size"] == [14, 14] and arguments["resnet_layers"] == [3, 4, 9]
-    assert arguments["skip_attention"] == [True, True, False] and arguments["recurrent"] is False
+    assert arguments["skip_attention"] == [False, True, True] and arguments["carry"] == "none"
 
 
 @pytest.mark.parametrize(
@@ -54,11 +54,12 @@ def test_unused_dual_attention_heads_are_dropped_and_used_ones_kept(decoder_chan
     parts = ("conv5a.0.weight", "conv51.1.running_var", "sc.gamma", "conv6.1.bias", "conv8.1.bias")
     renamed = rename({f"{head}.{part}": torch.ones(1) for head in heads for part in parts}, rules)
     assert len(renamed) == 4 * len(used)
-    assert {name.split(".skip_attention.")[0][-1] for name in renamed} == {u[0] for u in used}
+    ours_of = {u[0]: str(3 - int(u[0])) for u in used}  # published: coarsest first; ours: finest first
+    assert {name.split(".skip_attention.")[0][-1] for name in renamed} == {*ours_of.values()}
     with torch.device("meta"):
-        ours = DATransUNet(**arguments).state_dict()
+        ours = DATransUnet(**arguments).state_dict()
     assert set(renamed) <= set(ours)
     assert {name for name in ours if name.endswith("out.1.bias")} == {
         "encoder.attention.out.1.bias",
-        *(f"decoder.blocks.{u[0]}.skip_attention.out.1.bias" for u in used),
+        *(f"decoder.blocks.{index}.skip_attention.out.1.bias" for index in ours_of.values()),
     }

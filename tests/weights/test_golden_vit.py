@@ -12,5 +12,5 @@ from nnunet_reca.weights.vit import vit_encoder_rules
 def test_golden_outputs_and_gradients_equal_the_published_encoder(case):
     c = case.config["constructor"]
     widths = (c["hidden_size"], c["num_layers"], c["num_heads"], c["mlp_dim"])
-    encoder = VitEncoder(*widths, dropout=c["dropout_rate"], recurrent=case.recurrent)
+    encoder = VitEncoder(*widths, dropout=c["dropout_rate"], carry="sum" if case.recurrent else "none")
     check_network(case, encoder, vit_encoder_rules("encoder.", ""))

@@ -65,7 +65,7 @@ def test_all_weights_move_to_any_plan_other_channels_and_labels(network, pair):
     assert {n for n, _ in after.named_parameters()} <= parts
     old, new = dict(before.named_parameters()), dict(after.named_parameters())
     for name in report.loaded:
-        if name in new and not name.startswith("decoder.blocks."):  # which DA-TransUNet counts from the coarsest
+        if name in new:
             assert torch.equal(old[name], new[name]), name
     heads = {n for n in new if n.startswith("decoder.seg_layers.")}
     assert heads <= {*report.fresh} and not any(

@@ -1,7 +1,7 @@
 """Window attention on the CPU, piece by piece: no padded query, no mask, no stored attention matrix.
 
-The result is that of padding, shifting, cutting windows and masking (:func:`window_recurrent_attention`); what is left
-out are logits that the mask removes and queries that are cropped. Padded tokens are all alike before attention, so that
+The result is that of padding, shifting, cutting windows and masking (:func:`masked_attention`); what is left out are
+logits that the mask removes and queries that are cropped. Padded tokens are all alike before attention, so that
 those which a window sees are one key, whose bias is the log-sum-exp of their biases.
 
 The fused attention of PyTorch gives no gradient of the bias on the CPU. Here the backward pass recomputes the attention
@@ -16,61 +16,50 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nnunet_reca.ops.pieces import Piece, window_pieces
+from nnunet_reca.ops._pieces import Piece, window_pieces
+from nnunet_reca.ops._torch import HAS_FLASH_ATTENTION, flash_attention
 from nnunet_reca.ops.windows import merge_windows, partition_windows
 
 #: Attention weights computed at a time: few enough for a processor's cache.
 CHUNK = 1 << 20
-#: Tokens of a window below which masks and stored weights cost less than many small pieces.
-SMALL_WINDOW = 64
 #: Channels of a head from which the fused kernel is the faster forward pass.
 THIN = 16
 #: exp(x) = 2 ** (TO_BASE_2 * x)
 TO_BASE_2 = math.log2(math.e)
 
 
-def attends_in_pieces(x: Tensor, window: Sequence[int]) -> bool:
-    """Whether :func:`piece_attention` serves these windows: on the CPU, outside of compiled and exported graphs."""
-    return x.device.type == "cpu" and not torch.compiler.is_compiling() and math.prod(window) >= SMALL_WINDOW
-
-
 @dataclass(frozen=True)
-class Windows:
-    """Geometry of a window attention: heads, window and shift, per axis."""
+class _Windows:
+    """Heads, window and shift of a window attention."""
 
     num_heads: int
-    window: Sequence[int]
-    shift: Sequence[int]
+    window: tuple[int, ...]
+    shift: tuple[int, ...]
 
     def pieces(self, spatial: Sequence[int]) -> tuple[Piece, ...]:
-        return window_pieces(tuple(spatial), tuple(self.window), tuple(self.shift))
+        return window_pieces(tuple(spatial), self.window, self.shift)
 
 
-def piece_attention(
-    q: Tensor, k: Tensor, v: Tensor, bias: Tensor, k_pad: Tensor, v_pad: Tensor, windows: Windows
+def pieces_attention(
+    query: Tensor,
+    k: Tensor,
+    v: Tensor,
+    bias: Tensor,
+    k_pad: Tensor,
+    v_pad: Tensor,
+    window: Sequence[int],
+    shift: Sequence[int],
 ) -> Tensor:
-    """softmax(scale * q k^T + bias) v in windows.
-
-    Args:
-        q: query, padded to a multiple of the window and rolled by the shift, (B, *padded, C).
-        k: key, neither padded nor rolled, (B, *S, C).
-        v: value, alike.
-        bias: relative-position bias of a whole window, (heads, N, N).
-        k_pad: key of a padded token, (C,).
-        v_pad: value of a padded token, (C,).
-        windows: heads, window and shift.
-
-    Returns:
-        Attended values, neither padded nor rolled, (B, *S, C).
-    """
+    """softmax(head_dim^-0.5 query k^T + bias) v in windows; arguments of :func:`nnunet_reca.ops.window_attention`."""
+    windows = _Windows(bias.shape[0], tuple(window), tuple(shift))
     with torch.autocast("cpu", enabled=False):  # the dtypes are chosen here
-        return _PieceAttention.apply(q, k, v, bias, k_pad, v_pad, windows)
+        return _PieceAttention.apply(query, k, v, bias, k_pad, v_pad, windows)
 
 
 class _PieceAttention(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, q: Tensor, k: Tensor, v: Tensor, bias: Tensor, k_pad: Tensor, v_pad: Tensor, windows: Windows
+        ctx: Any, q: Tensor, k: Tensor, v: Tensor, bias: Tensor, k_pad: Tensor, v_pad: Tensor, windows: _Windows
     ) -> Tensor:
         out = k.new_empty(k.shape)
         bias = bias.to(q.dtype)
@@ -91,7 +80,7 @@ class _PieceAttention(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, bias, k_pad, v_pad, out, *sums = ctx.saved_tensors
-        windows: Windows = ctx.windows
+        windows: _Windows = ctx.windows
         wide = torch.promote_types(q.dtype, torch.float32)
         bias = bias.to(wide)
         dq, dk, dv, dbias = torch.zeros_like(q), torch.empty_like(k), torch.empty_like(v), torch.zeros_like(bias)
@@ -121,7 +110,7 @@ class _PieceAttention(torch.autograd.Function):
         return dq, dk, dv, dbias, dk_pad.to(k_pad.dtype), dv_pad.to(v_pad.dtype), None
 
 
-def _heads(tokens: Tensor, windows: Windows) -> Tensor:
+def _heads(tokens: Tensor, windows: _Windows) -> Tensor:
     """(small windows, n, C) -> (small windows, heads, n, head_dim)."""
     return tokens.unflatten(-1, (windows.num_heads, -1)).transpose(1, 2)
 
@@ -139,21 +128,21 @@ def _box(tokens: Tensor, piece: Piece) -> Tensor:
     return merge_windows(tokens, piece.tokens, [r.count * r.tokens for r in piece.runs])
 
 
-def _regions(bias: Tensor, piece: Piece, windows: Windows) -> Tensor:
+def _regions(bias: Tensor, piece: Piece, windows: _Windows) -> Tensor:
     """View of a bias: the piece's queries and all keys of their region, (heads, *tokens, *(tokens + padded))."""
     window = tuple(windows.window)
     part = (slice(None), *piece.in_window, *piece.region_in_window)
     return bias.unflatten(2, window).unflatten(1, window)[part]
 
 
-def _padding_bias(bias: Tensor, piece: Piece, windows: Windows) -> Tensor:
+def _padding_bias(bias: Tensor, piece: Piece, windows: _Windows) -> Tensor:
     """Bias of the padding that the piece's queries see, (heads, n, keys of the region); -inf at tokens."""
     padding = _regions(bias, piece, windows).clone()
     piece.first_tokens(padding).fill_(float("-inf"))
     return padding.reshape(bias.shape[0], math.prod(piece.tokens), -1)
 
 
-def _piece_bias(bias: Tensor, piece: Piece, windows: Windows) -> Tensor:
+def _piece_bias(bias: Tensor, piece: Piece, windows: _Windows) -> Tensor:
     """Bias of a piece, (heads, n, n), or (heads, n, n + 1) with the key that stands for the padding."""
     n = math.prod(piece.tokens)
     real = piece.first_tokens(_regions(bias, piece, windows)).reshape(-1, n, n)
@@ -165,7 +154,7 @@ def _piece_bias(bias: Tensor, piece: Piece, windows: Windows) -> Tensor:
     return torch.cat([real, log_sum_exp], dim=-1)
 
 
-def _add_piece_bias(total: Tensor, grad: Tensor, bias: Tensor, piece: Piece, windows: Windows) -> None:
+def _add_piece_bias(total: Tensor, grad: Tensor, bias: Tensor, piece: Piece, windows: _Windows) -> None:
     """Add the gradient of :func:`_piece_bias` to the gradient of the whole bias."""
     n = math.prod(piece.tokens)
     regions = _regions(total, piece, windows)
@@ -179,14 +168,16 @@ def _add_piece_bias(total: Tensor, grad: Tensor, bias: Tensor, piece: Piece, win
 def _attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
     """Attention with one bias for all windows, and the log-sum-exp of the logits, (windows, heads, n).
 
-    Thin heads take two thirds of the fused kernel's time by the means of :func:`_gradients`: powers of two, and the sum
-    of the weights as one channel more of the values. Arguments as there.
+    Arguments as of :func:`_gradients`. Thin heads take two thirds of the fused kernel's time by themselves.
     """
+    fused = HAS_FLASH_ATTENTION and q.shape[-1] >= THIN
+    return (flash_attention if fused else _thin_attention)(q, k, v, bias)
+
+
+def _thin_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    """By the means of :func:`_gradients`: powers of two, and the sum of weights as one channel more of the values."""
     total, heads, n, d = q.shape
     m = k.shape[2]
-    if d >= THIN:
-        fused = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-        return fused(q, k, v, attn_mask=bias.unsqueeze(0))
     wide = torch.promote_types(q.dtype, torch.float32)
     values = torch.cat([v, v.new_ones(total, heads, m, 1)], dim=-1).to(wide).flatten(0, 1)
     queries, keys = (q.to(wide) * (d**-0.5 * TO_BASE_2)).flatten(0, 1), k.to(wide).flatten(0, 1)
@@ -208,7 +199,15 @@ def _attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> tuple[Tensor, T
 
 
 def _gradients(
-    q: Tensor, k: Tensor, v: Tensor, out: Tensor, grad: Tensor, log_sum_exp: Tensor, bias: Tensor
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    out: Tensor,
+    grad: Tensor,
+    log_sum_exp: Tensor,
+    bias: Tensor,
+    *,
+    chunk_size: int = CHUNK,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Gradients of attention with one bias for all windows, a few windows at a time.
 
@@ -222,6 +221,7 @@ def _gradients(
         q: (windows, heads, n, head_dim); out and grad alike, k and v with m tokens.
         log_sum_exp: of the logits, (windows, heads, n).
         bias: (heads, n, m).
+        chunk_size: attention weights computed at a time.
     """
     total, heads, n, d = q.shape
     m = k.shape[2]
@@ -233,7 +233,7 @@ def _gradients(
     q, k, v, grad = (x.flatten(0, 1) for x in (q, k, v, grad))
     dq, dk, dv = (x.new_empty(total * heads, d + 1, x.shape[1]) for x in (q, k, v))
     bias_2, dbias = bias * TO_BASE_2, torch.zeros_like(bias)
-    step = heads * max(1, CHUNK // (heads * n * m))
+    step = heads * max(1, chunk_size // (heads * n * m))
     for i in range(0, total * heads, step):
         chunk = slice(i, i + step)
         weights = q[chunk] @ k[chunk].mT

@@ -1,0 +1,136 @@
+"""Inference of the residual decoder on the CPU, a slab of slices at a time; see :mod:`nnunet_reca.ops.slabs`.
+
+:func:`runs_in_slabs` is the condition; where it holds, :func:`residual_block` and :func:`up_block` give what the blocks
+of :mod:`nnunet_reca.blocks.residual` give, in less time and memory.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, cast
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from nnunet_reca.ops._torch import convolution
+from nnunet_reca.ops.slabs import (
+    SLAB,
+    Method,
+    Moments,
+    SlabConvolution,
+    convolution_method,
+    empty_map,
+    iterate_slabs,
+    runs_in_slabs,
+    slab_depth,
+    upsample_slices,
+)
+
+if TYPE_CHECKING:
+    from nnunet_reca.blocks.residual import ResidualBlock, UpBlock
+
+__all__ = ["residual_block", "runs_in_slabs", "up_block"]
+
+EPS = 1e-5
+SLOPE = 0.01
+
+
+def residual_block(
+    block: "ResidualBlock", x: Tensor, *, slab_bytes: int = SLAB, method: Method | None = None
+) -> Tensor:
+    """The block's output on a map, (B, C_in, D, H, W) -> (B, C_out, D, H, W).
+
+    Args:
+        block: the block.
+        x: its input.
+        slab_bytes: size of a slab.
+        method: of the convolutions, see :class:`nnunet_reca.ops.slabs.SlabConvolution`; default the fastest.
+    """
+    x = x.contiguous(memory_format=torch.channels_last_3d)
+
+    def write(item: int, out: Tensor, start: int) -> None:
+        out.copy_(x[item : item + 1, :, start : start + out.shape[2]])
+
+    return _refine(block, write, x, slab_bytes, method)
+
+
+def up_block(
+    block: "UpBlock", x: Tensor, skip: Tensor, *, slab_bytes: int = SLAB, method: Method | None = None
+) -> Tensor:
+    """The block's output; the upsampled map and the joined one exist in slabs only. Arguments as above."""
+
+    def write(item: int, out: Tensor, start: int) -> None:
+        upsampled, beside = out.chunk(2, dim=1)
+        upsample_slices(x[item : item + 1], block.upsample.weight, upsampled, start)
+        beside.copy_(skip[item : item + 1, :, start : start + out.shape[2]])
+
+    return _refine(block.refine, write, skip, slab_bytes, method)
+
+
+def _refine(
+    block: "ResidualBlock",
+    write: Callable[[int, Tensor, int], None],
+    like: Tensor,
+    slab_bytes: int,
+    method: Method | None,
+) -> Tensor:
+    """A residual block's output for an input that is computed slab by slab.
+
+    Args:
+        block: the block.
+        write: writes slices of an item of the batch, called as ``write(item, out, start)``, see
+            :func:`nnunet_reca.ops.slabs.iterate_slabs`.
+        like: any map of the input's batch, dtype and spatial size; the input itself where C_in = C_out.
+    """
+    voxels = like.shape[2:].numel()
+    weights = [block.conv1.weight, block.conv2.weight]
+    convs = [SlabConvolution(w, method or convolution_method(w, voxels)) for w in weights]
+    result = empty_map(like, like.shape[0], len(weights[1]), like.shape[2:])
+    for item in range(len(like)):
+        one = slice(item, item + 1)
+        _refine_item(block, partial(write, item), convs, like[one], result[one], slab_bytes)
+    return result
+
+
+def _refine_item(
+    block: "ResidualBlock",
+    write: Callable[[Tensor, int], None],
+    convs: Sequence[SlabConvolution],
+    like: Tensor,
+    result: Tensor,
+    slab_bytes: int,
+) -> None:
+    """``result`` takes the first convolution's output, then the second's, then the block's.
+
+    In place it can be, because what the second convolution overwrites is in its slab already, halos included.
+    """
+    first, second = convs
+    output_channels, input_channels = block.conv1.weight.shape[:2]
+    residual = like if block.skip is None else empty_map(like, 1, output_channels, like.shape[2:])
+    moments, residual_moments = Moments(), Moments()
+    depth = slab_depth(like, max(input_channels, output_channels), first.halo, slab_bytes)
+    for part, slab in iterate_slabs(write, like, input_channels, depth, first.halo):
+        first(slab, result[:, :, part])
+        moments.add(result[:, :, part])
+        if block.skip is not None:
+            inner = slab[:, :, first.halo : slab.shape[2] - first.halo]
+            residual[:, :, part] = convolution(inner, cast(Tensor, block.skip.weight), (0, 0, 0))
+            residual_moments.add(residual[:, :, part])
+    scale, shift = moments.scale_and_shift(EPS)
+
+    def write_activation(out: Tensor, start: int) -> None:
+        torch.addcmul(shift, result[:, :, start : start + out.shape[2]], scale, out=out)
+        F.leaky_relu_(out, SLOPE)
+
+    moments = Moments()
+    depth = slab_depth(like, output_channels, second.halo, slab_bytes)
+    for part, slab in iterate_slabs(write_activation, like, output_channels, depth, second.halo):
+        second(slab, result[:, :, part])
+        moments.add(result[:, :, part])
+    scale, shift = moments.scale_and_shift(EPS)
+
+    residual_scale, residual_shift = residual_moments.scale_and_shift(EPS) if block.skip is not None else (1.0, 0.0)
+    for out, beside in zip(result.split(depth, 2), residual.split(depth, 2), strict=True):
+        torch.addcmul(shift + residual_shift, out, scale, out=out)
+        out.add_(beside) if block.skip is None else out.addcmul_(beside, residual_scale)
+        F.leaky_relu_(out, SLOPE)

@@ -1,0 +1,64 @@
+"""Attention inside the windows of a token map: the one place that decides how it is computed.
+
+Every implementation gives the same result; keys, values and the result lie on the map, queries on its *frame*: the map
+padded at its end to a multiple of the window and rolled towards the origin by the shift, so that windows are boxes of
+the frame.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from nnunet_reca.ops._masked_attention import masked_attention
+from nnunet_reca.ops._pieces_attention import pieces_attention
+from nnunet_reca.ops.recurrent_attention import attention_query
+from nnunet_reca.ops.windows import pad_to_multiple, shift_map
+
+#: Tokens of a window below which masks and stored weights cost less than many small pieces.
+SMALL_WINDOW = 64
+
+
+def frame_map(x: Tensor, window: Sequence[int], shift: Sequence[int], fill: Tensor | None = None) -> Tensor:
+    """Map, (B, *S, C), to its frame, (B, *padded, C): padded by (C,), or by zeros, then rolled by ``shift``."""
+    return shift_map(pad_to_multiple(x, window, fill), shift)
+
+
+def window_attention(
+    query: Tensor,
+    k: Tensor,
+    v: Tensor,
+    bias: Tensor,
+    *,
+    padding: tuple[Tensor | None, Tensor | None],
+    window: Sequence[int],
+    shift: Sequence[int],
+    scale: float | None = None,
+) -> Tensor:
+    """softmax(scale * query k^T + bias) v in windows; after a shift only tokens that were neighbours see each other.
+
+    Args:
+        query: on the frame, (B, *padded, C); projected on the map, then see :func:`frame_map`.
+        k: key, on the map, (B, *S, C).
+        v: value, on the map, (B, *S, C).
+        bias: relative-position bias of a window, (heads, N, N).
+        padding: key and value of a padded token, (C,) each, which takes part in attention; None is zero.
+        window: window size, no larger than the padded map; N is its product.
+        shift: shift of the windows, less than the window.
+        scale: of the logits; default head_dim^-0.5.
+
+    Returns:
+        Attended values on the map, (B, *S, C).
+    """
+    query = attention_query(query, k.dtype)
+    if scale is not None:  # the implementations scale by head_dim^-0.5
+        query = query * (scale * (k.shape[-1] // bias.shape[0]) ** 0.5)
+    attend = pieces_attention if _in_pieces(k, window) else masked_attention
+    k_pad, v_pad = (k.new_zeros(k.shape[-1]) if p is None else p.to(k.dtype) for p in padding)
+    return attend(query, k, v, bias, k_pad, v_pad, window, shift)
+
+
+def _in_pieces(x: Tensor, window: Sequence[int]) -> bool:
+    """Pieces pay on the CPU, outside of compiled and exported graphs, which would record each one."""
+    return x.device.type == "cpu" and not torch.compiler.is_compiling() and math.prod(window) >= SMALL_WINDOW
