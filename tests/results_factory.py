@@ -161,14 +161,14 @@ def two_models(folders: Path, *, folds: int = 2, cases: int = 4, **options: Any)
     return results
 
 
-def make_scores(dice, keys=None):
-    """Scores of models A, B, ... from Dice (models, cases, labels)."""
+def make_scores(dice, keys=None, labels=None):
+    """Scores of models A, B, ... from Dice (models, cases, labels), whose labels are x, y, z unless they are named."""
     values = np.array(dice, float)
-    models, cases, labels = values.shape
+    models, cases, count = values.shape
     return Scores(
         tuple("ABCDEF"[:models]),
         tuple(keys or (("0", f"case{n}") for n in range(cases))),
-        tuple("xyz"[:labels]),
+        tuple(labels or "xyz"[:count]),
         {"dice": values, "hd95": 10 * (1 - values), "nsd": values},
         np.zeros(values.shape, bool),
         "mm",

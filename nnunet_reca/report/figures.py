@@ -1,16 +1,18 @@
 """Figures of scores and trainings, for print and for colour-blind readers: colours of Okabe and Ito, and markers."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 import numpy as np
+import pandas as pd
+import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from numpy.typing import NDArray
 
 from nnunet_reca.report.content import heading
 from nnunet_reca.report.naming import wrapped
@@ -19,15 +21,21 @@ from nnunet_reca.report.statistics import MEAN, TIE, by_case, nan_mean, pairs, r
 from nnunet_reca.results.logs import TrainingLog
 from nnunet_reca.results.palette import COLOURS, LINES, MARKERS
 
-BETTER, WORSE, EQUAL = COLOURS[0], COLOURS[1], "#808080"
-#: labels in one row of a figure
-PER_ROW = 8
 #: labels that get a panel of their own in the paired plot
 PANELS = 3
-#: most boxes of a metric that is drawn beside the others
-TOGETHER = 9
+#: most boxes below each other in a figure, so that it fits on a printed page
+BOXES = 48
+#: width of a figure that fills a page, in inches
+PAGE = 10.0
+#: of a legend's entry of one line, in inches
+LINE = 0.175
 DPI = 160
-
+#: how cases are drawn by which of two models is better: colour, line and marker
+OUTCOMES = {
+    "right model better": (COLOURS[0], "-", "^"),
+    "right model worse": (COLOURS[1], "--", "v"),
+    "equal": ("#808080", ":", "o"),
+}
 STYLE: Any = {
     "font.size": 9,
     "axes.titlesize": 9,
@@ -57,11 +65,8 @@ class Drawing:
 
 
 def draw_scores(scores: Scores, names: Mapping[str, str], folder: Path, *, all_pairs: bool = False) -> list[Drawing]:
-    """The paired plot of Dice, and strips and boxes of all metrics."""
-    found = [_paired(scores, names, folder / "paired.png", all_pairs)]
-    if len(scores.labels) * len(scores.models) <= TOGETHER:
-        return [*found, _strips(METRICS, scores, names, folder / "labels.png")]
-    return [*found, *(_strips([m], scores, names, folder / f"labels_{m.key}.png") for m in METRICS)]
+    """The paired plot of Dice, and points and boxes of all metrics."""
+    return [_draw_pairs(scores, names, folder / "paired.png", all_pairs), *_draw_labels(scores, names, folder)]
 
 
 def style_of(index: int) -> tuple[str, str, str]:
@@ -69,141 +74,188 @@ def style_of(index: int) -> tuple[str, str, str]:
     return COLOURS[index % 7], MARKERS[(index + index // 7) % 7], LINES[index % 4]
 
 
-def _paired(scores: Scores, names: Mapping[str, str], file: Path, all_pairs: bool) -> Drawing:
+def legend(figure: Figure, handles: Sequence[Any], width: float, *, size: float = 8.5) -> float:
+    """A legend below all axes, in as many columns as fit into ``width``; longer names are in several lines.
+
+    Returns:
+        height in inches, which the figure must have beside its axes.
+    """
+    room = 0.6 * size / 8.5
+    letter = 0.075 * size / 8.5
+    for handle in handles:
+        handle.set_label(wrapped(handle.get_label(), max(20, int((width - room) / letter) - 1)))
+    lines = [handle.get_label().split("\n") for handle in handles]
+    longest = max(len(line) for label in lines for line in label)
+    columns = max(1, min(len(handles), int(width / (room + letter * longest))))
+    rows = math.ceil(len(handles) / columns)
+    figure.legend(handles=list(handles), loc="outside lower center", ncols=columns, fontsize=size)
+    return LINE * rows * max(map(len, lines)) + 0.2
+
+
+@contextmanager
+def _figure(file: Path, across: int, down: int, **options: Any) -> Iterator[tuple[Figure, Any]]:
+    """A figure and its axes (down, across), which is written when it is done."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(layout="constrained")
+        yield figure, figure.subplots(down, across, squeeze=False, **options)
+        figure.savefig(file, dpi=DPI, facecolor="white")
+
+
+def _shown_scores(scores: Scores, metric: Metric) -> pd.DataFrame:
+    """Model, case, label and shown score of a metric, a case of several folds once."""
+    values = by_case(scores, scores.values[metric.key]) * metric.factor
+    index = pd.MultiIndex.from_product(
+        [scores.models, range(values.shape[1]), scores.labels], names=["model", "case", "label"]
+    )
+    return pd.Series(values.ravel(), index, name="score").reset_index()
+
+
+def _draw_pairs(scores: Scores, names: Mapping[str, str], file: Path, all_pairs: bool) -> Drawing:
     """Every case's Dice with two models, joined by a line."""
-    dice = METRICS[0]
     values = by_case(scores, scores.values["dice"])
-    columns: dict[str, NDArray[np.float64]] = {}
-    if len(scores.labels) > 1:
-        columns[f"{MEAN} of labels"] = nan_mean(values, 2)
+    columns = {f"{MEAN} of labels": nan_mean(values, 2)} if len(scores.labels) > 1 else {}
     if len(scores.labels) <= PANELS:
         columns |= dict(zip(scores.labels, np.moveaxis(values, 2, 0), strict=True))
     chosen = pairs(len(scores.models), all_pairs=all_pairs)
     panels = [(a, b, label) for a, b in chosen for label in columns]
     across = min(len(panels), len(columns) if len(columns) > 1 else PANELS + 1)
     down = math.ceil(len(panels) / across)
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(1.2 + 2.5 * across, 0.5 + 2.9 * down), layout="constrained")
-        grid = figure.subplots(down, across, squeeze=False, sharey="row")
+    with _figure(file, across, down, sharey="row") as (figure, grid):
         for axis, (a, b, label) in zip(grid.flat, panels, strict=False):
-            _slopes(axis, *rightly_empty_is_perfect(dice, columns[label][[a, b]]) * dice.factor)
-            axis.set_xticks([0, 1], [wrapped(names[scores.models[n]]) for n in (a, b)])
-            axis.set_title(label)
+            shown = [wrapped(names[scores.models[n]]) for n in (a, b)]
+            _draw_pair(axis, rightly_empty_is_perfect(METRICS[0], columns[label][[a, b]]) * METRICS[0].factor, shown)
+            axis.set_title(wrapped(label, 36))
         for axis in list(grid.flat)[len(panels) :]:
             axis.set_axis_off()
+        for axis in grid.flat:
+            axis.set_ylabel("")
         for axis in grid[:, 0]:
-            axis.set_ylabel(heading(dice, scores))
+            axis.set_ylabel(heading(METRICS[0], scores))
         handles = [
-            Line2D([], [], color=c, ls=line, marker=m, ms=4, label=text)
-            for c, line, m, text in (
-                (BETTER, "-", "^", "right model better"),
-                (WORSE, "--", "v", "right model worse"),
-                (EQUAL, ":", "o", "equal"),
-                ("black", "-", "D", "mean"),
-            )
+            Line2D([], [], color=colour, ls=line, marker=marker, ms=4, label=text)
+            for text, (colour, line, marker) in {**OUTCOMES, MEAN: ("black", "-", "D")}.items()
         ]
-        figure.legend(handles=handles, loc="outside lower center", ncols=2 if across == 1 else 4)
-        figure.savefig(file, dpi=DPI, facecolor="white")
+        width = 1.2 + 2.5 * across
+        figure.set_size_inches(width, 0.2 + 2.9 * down + legend(figure, handles, width))
     text = "Dice of every case with both models; a line is a case, black the mean."
     if np.isnan(values).any():
         text += " A model that rightly predicts nothing where the other predicts something is drawn at 100."
     return Drawing(file, text)
 
 
-def _slopes(axis: Any, first: NDArray[np.float64], second: NDArray[np.float64]) -> None:
-    kept = ~np.isnan(first + second)
-    first, second = first[kept], second[kept]
-    alpha = 0.8 if len(first) <= 40 else 0.35
-    for a, b in zip(first, second, strict=True):
-        colour, line, marker = (
-            (EQUAL, ":", "o") if abs(b - a) <= 100 * TIE else (BETTER, "-", "^") if b > a else (WORSE, "--", "v")
+def _draw_pair(axis: Any, values: Any, names: Sequence[str]) -> None:
+    """Lines from one model's scores to the other's, (2, cases)."""
+    values = values[:, ~np.isnan(values).any(0)]
+    change = np.where(np.abs(values[1] - values[0]) <= 100 * TIE, 0, values[1] - values[0])
+    outcomes = np.array(list(OUTCOMES))[[0 if c > 0 else 1 if c < 0 else 2 for c in change]]
+    wide = pd.DataFrame({0: values[0], 1: values[1], "outcome": outcomes}).rename_axis("case").reset_index()
+    lines = wide.melt(["case", "outcome"], [0, 1], var_name="model", value_name="score")
+    lines["model"] = lines["model"].astype(int)
+    if len(wide):
+        sns.lineplot(
+            lines,
+            x="model",
+            y="score",
+            units="case",
+            estimator=None,
+            hue="outcome",
+            style="outcome",
+            palette={text: colour for text, (colour, _, _) in OUTCOMES.items()},
+            dashes={"right model better": "", "right model worse": (4, 2), "equal": (1, 1.5)},
+            markers={text: marker for text, (_, _, marker) in OUTCOMES.items()},
+            markersize=4,
+            markeredgewidth=0,
+            linewidth=1,
+            alpha=0.8 if len(wide) <= 40 else 0.35,
+            legend=False,
+            ax=axis,
         )
-        axis.plot([0, 1], [a, b], color=colour, ls=line, lw=1, alpha=alpha)
-        axis.plot([1], [b], color=colour, marker=marker, ms=4, alpha=alpha, mec="none")
-        axis.plot([0], [a], color=colour, marker="o", ms=2.5, alpha=alpha, mec="none")
-    if len(first):
-        axis.plot([0, 1], [first.mean(), second.mean()], color="black", marker="D", ms=5, lw=2, zorder=5)
-    axis.set_xlim(-0.3, 1.3)
+        axis.plot([0, 1], values.mean(1), color="black", marker="D", ms=5, lw=2, zorder=5)
+    axis.set(xlim=(-0.3, 1.3), xlabel="")
+    axis.set_xticks([0, 1], names)
     axis.grid(axis="x", visible=False)
 
 
-def _strips(metrics: Sequence[Metric], scores: Scores, names: Mapping[str, str], file: Path) -> Drawing:
-    """Box and points of every label and model; a column of axes for each metric."""
-    lines = math.ceil(len(scores.labels) / PER_ROW)
-    across = math.ceil(len(scores.labels) / lines)
-    width = min(10.0, len(metrics) * max(2.4, 0.9 + 0.55 * across * (len(scores.models) + 1)))
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(width, 0.5 + 2.7 * lines), layout="constrained")
-        grid = figure.subplots(lines, len(metrics), squeeze=False, sharey="col")
-        for metric, axes in zip(metrics, grid.T, strict=True):
-            for line, axis in enumerate(axes):
-                labels = range(line * across, min((line + 1) * across, len(scores.labels)))
-                _strip(axis, metric, scores, labels)
-                axis.set_xlim(-0.5, across - 0.5)
-        handles = [
-            Line2D([], [], color=style_of(n)[0], marker=style_of(n)[1], ls="none", ms=5, label=names[m])
-            for n, m in enumerate(scores.models)
-        ]
-        figure.legend(handles=handles, loc="outside lower center", ncols=fitting_columns(list(names.values()), width))
-        figure.savefig(file, dpi=DPI, facecolor="white")
-    return Drawing(
-        file,
-        f"{', '.join(m.title for m in metrics)} of every case by label and model: median, quartiles, whiskers to the "
-        "farthest case within 1.5 quartile ranges; the white diamond is the mean.",
-    )
+def _draw_labels(scores: Scores, names: Mapping[str, str], folder: Path) -> list[Drawing]:
+    """Boxes and points by label and model, labels below each other; many labels are on several figures."""
+    each = max(1, BOXES // len(scores.models))
+    parts = [scores.labels[start : start + each] for start in range(0, len(scores.labels), each)]
+    shown = {metric: _shown_scores(scores, metric) for metric in METRICS}
+    drawings = []
+    for number, labels in enumerate(parts, start=1):
+        file = folder / ("labels.png" if len(parts) == 1 else f"labels_{number}.png")
+        with _figure(file, len(METRICS), 1, sharey=True) as (figure, grid):
+            for axis, (metric, frame) in zip(grid[0], shown.items(), strict=True):
+                _draw_boxes(axis, frame, scores.models, labels)
+                axis.set_xlabel(heading(metric, scores))
+                _same_limits(axis, frame["score"])
+            handles = [
+                Line2D([], [], color=style_of(n)[0], marker=style_of(n)[1], ls="none", ms=5, label=names[model])
+                for n, model in enumerate(scores.models)
+            ]
+            height = 0.6 + len(labels) * max(0.17 * len(scores.models) + 0.12, 0.42)
+            figure.set_size_inches(PAGE, height + legend(figure, handles, PAGE))
+        text = (
+            f"{', '.join(m.title for m in METRICS)} of every case by label and model: median, quartiles, whiskers to "
+            "the farthest case within 1.5 quartile ranges; the white diamond is the mean."
+        )
+        drawings.append(Drawing(file, text if len(parts) == 1 else f"Part {number} of {len(parts)}. {text}"))
+    return drawings
 
 
-def _strip(axis: Any, metric: Metric, scores: Scores, labels: range) -> None:
-    values = by_case(scores, scores.values[metric.key]) * metric.factor
-    for place, label in enumerate(labels):
-        for n in range(len(scores.models)):
-            _box(axis, place, n, len(scores.models), values[n, :, label])
-    axis.set_xticks(range(len(labels)), [wrapped(scores.labels[label]) for label in labels])
-    axis.set_ylabel(heading(metric, scores))
-    axis.grid(axis="x", visible=False)
+def _draw_boxes(axis: Any, frame: pd.DataFrame, models: Sequence[str], labels: Sequence[str]) -> None:
+    frame = frame[frame["label"].isin(labels)]
+    places: dict[str, Any] = {"x": "score", "y": "label", "order": labels, "hue": "model", "hue_order": models}
+    places |= {"palette": [style_of(n)[0] for n in range(len(models))], "legend": False, "ax": axis}
+    if frame["score"].notna().any():
+        sns.boxplot(
+            frame,
+            **places,
+            fill=False,
+            showfliers=False,
+            linewidth=1.1,
+            gap=0.25,
+            medianprops={"color": "black", "linewidth": 1.4},
+            showmeans=True,
+            meanprops={"marker": "D", "ms": 4, "mfc": "white", "mec": "black", "mew": 0.9, "zorder": 6},
+        )
+        few = len(frame) <= 40 * len(models) * len(labels)
+        for n, model in enumerate(models):
+            points: dict[str, Any] = {"marker": style_of(n)[1], "size": 3, "alpha": 0.75 if few else 0.35}
+            sns.stripplot(frame[frame["model"] == model], **places, **points, dodge=True, jitter=0.15)
+    axis.set_ylabel("")
+    axis.set_yticks(range(len(labels)), [wrapped(label, 28) for label in labels])
+    axis.set_ylim(len(labels) - 0.5, -0.5)
+    axis.grid(axis="y", visible=False)
+    axis.tick_params(axis="y", length=0)
 
 
-def _box(axis: Any, place: int, model: int, models: int, values: NDArray[np.float64]) -> None:
-    values = values[~np.isnan(values)]
-    if not len(values):
-        return
-    colour, marker, _ = style_of(model)
-    step = 0.8 / models
-    at = place + (model - (models - 1) / 2) * step
-    axis.boxplot(
-        [values],
-        positions=[at],
-        widths=0.7 * step,
-        showfliers=False,
-        manage_ticks=False,
-        medianprops={"color": "black", "lw": 1.4},
-        boxprops={"color": colour, "lw": 1.2},
-        whiskerprops={"color": colour},
-        capprops={"color": colour},
-    )
-    jitter = np.random.default_rng(0).uniform(-0.2, 0.2, len(values)) * step
-    alpha = 0.75 if len(values) <= 40 else 0.35
-    axis.plot(at + jitter, values, ls="none", marker=marker, ms=3, color=colour, alpha=alpha, mec="none")
-    axis.plot([at], [values.mean()], marker="D", ms=5, mfc="white", mec="black", mew=1, zorder=5)
+def _same_limits(axis: Any, scores: pd.Series) -> None:
+    """One scale for all labels, on whatever figure they are."""
+    low, high = scores.min(), scores.max()
+    if np.isfinite(low):
+        margin = 0.04 * (high - low) or 1.0
+        axis.set_xlim(low - margin, high + margin)
 
 
 def draw_training(logs: Mapping[str, Sequence[TrainingLog]], names: Mapping[str, str], file: Path) -> Drawing | None:
     """Losses and pseudo Dice by epoch, thin for folds and bold for their mean; None if no log has an epoch."""
-    if not any(log.epochs for model in logs.values() for log in model):
+    frame = _epochs(logs)
+    if frame.empty:
         return None
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(9.5, 3.4), layout="constrained")
-        axes = figure.subplots(1, 3)
-        for n, (model, folds) in enumerate(logs.items()):
-            for axis, pick in zip(axes, ("train_loss", "val_loss", "pseudo_dice"), strict=True):
-                _curves(axis, [_series(log, pick) for log in folds], n, names[model])
-        for axis, title in zip(axes, ("Training loss", "Validation loss", "Pseudo Dice (%)"), strict=True):
-            axis.set_title(title)
-            axis.set_xlabel("Epoch")
+    style = {model: style_of(n) for n, model in enumerate(logs)}
+    curves: dict[str, Any] = {"x": "epoch", "hue": "model", "palette": {model: s[0] for model, s in style.items()}}
+    titles = {"train_loss": "Training loss", "val_loss": "Validation loss", "pseudo_dice": "Pseudo Dice (%)"}
+    with _figure(file, len(titles), 1) as (figure, grid):
+        for axis, (column, title) in zip(grid[0], titles.items(), strict=True):
+            _draw_curves(axis, frame.dropna(subset=column), column, style, curves)
+            axis.set(title=title, xlabel="Epoch", ylabel="")
             axis.xaxis.get_major_locator().set_params(integer=True)
-        handles, texts = axes[0].get_legend_handles_labels()
-        figure.legend(handles, texts, loc="outside lower center", ncols=fitting_columns(list(names.values()), 9.5))
-        figure.savefig(file, dpi=DPI, facecolor="white")
+        handles = [
+            Line2D([], [], color=colour, marker=marker, ls=line, ms=4.5, lw=1.8, label=names[model])
+            for model, (colour, marker, line) in style.items()
+        ]
+        figure.set_size_inches(PAGE, 3.1 + legend(figure, handles, PAGE))
     return Drawing(
         file,
         "Training curves by epoch, thin for each fold and bold for their mean. Losses of different networks and "
@@ -211,29 +263,32 @@ def draw_training(logs: Mapping[str, Sequence[TrainingLog]], names: Mapping[str,
     )
 
 
-def _series(log: TrainingLog, pick: str) -> dict[int, float]:
-    if pick == "pseudo_dice":
-        found = {n: float(np.nanmean(e.pseudo_dice)) * 100 for n, e in log.epochs.items() if _known(e.pseudo_dice)}
-    else:
-        found = {n: getattr(e, pick) for n, e in log.epochs.items() if getattr(e, pick) is not None}
-    return found
+def _draw_curves(axis: Any, frame: pd.DataFrame, column: str, style: Mapping[str, Any], curves: Any) -> None:
+    """Thin lines of the folds, and their mean."""
+    for model, (_, marker, line) in style.items():
+        mine = frame[frame["model"] == model]
+        if mine.empty:
+            continue
+        few = mine["epoch"].nunique() <= 20
+        options = curves | {"y": column, "ax": axis, "legend": False, "linestyle": line}
+        sns.lineplot(mine, units="fold", estimator=None, linewidth=0.7, alpha=0.5, **options)
+        sns.lineplot(
+            mine, errorbar=None, linewidth=1.8, marker=marker if few else None, ms=4.5, markeredgewidth=0, **options
+        )
 
 
-def _known(values: Sequence[float]) -> bool:
-    return any(not math.isnan(value) for value in values)
+def _epochs(logs: Mapping[str, Sequence[TrainingLog]]) -> pd.DataFrame:
+    """Model, fold, epoch, losses and pseudo Dice in %, of all logs."""
+    rows = [
+        (model, fold, number, epoch.train_loss, epoch.val_loss, _mean_percent(epoch.pseudo_dice))
+        for model, folds in logs.items()
+        for fold, log in enumerate(folds)
+        for number, epoch in log.epochs.items()
+    ]
+    numbers = ["train_loss", "val_loss", "pseudo_dice"]
+    return pd.DataFrame(rows, columns=["model", "fold", "epoch", *numbers]).astype(dict.fromkeys(numbers, float))
 
 
-def _curves(axis: Any, folds: Sequence[Mapping[int, float]], index: int, name: str) -> None:
-    colour, marker, line = style_of(index)
-    epochs = sorted({epoch for fold in folds for epoch in fold})
-    few = len(epochs) <= 20
-    for fold in folds:
-        axis.plot(list(fold), list(fold.values()), color=colour, lw=0.7, alpha=0.5, ls=line)
-    mean = [float(np.mean([fold[epoch] for fold in folds if epoch in fold])) for epoch in epochs]
-    axis.plot(epochs, mean, color=colour, lw=1.8, ls=line, marker=marker if few else None, ms=4.5, label=name)
-
-
-def fitting_columns(texts: Sequence[str], width: float) -> int:
-    """Columns of a legend that fit into inches."""
-    longest = max(len(text) for text in texts)
-    return max(1, min(len(texts), int(width / (0.6 + 0.075 * longest))))
+def _mean_percent(dice: Sequence[float]) -> float:
+    known = [value for value in dice if not math.isnan(value)]
+    return 100 * sum(known) / len(known) if known else math.nan

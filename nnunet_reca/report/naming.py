@@ -1,6 +1,7 @@
 """Short names of models and plain numbers, as tables and figures show them."""
 
 import math
+import re
 from collections.abc import Sequence
 
 from nnunet_reca.results.files import ModelName
@@ -78,21 +79,16 @@ def large(value: float | None, unit: float, digits: int) -> str:
 
 
 def wrapped(name: str, width: int = 16) -> str:
-    """A name in lines that end after underscores, hyphens, commas or blanks."""
+    """A name in lines that end after underscores, hyphens, commas or blanks, or where a part alone is too long."""
+    parts = [
+        part[start : start + width]
+        for part in re.findall(r"[^_\-, ]*[_\-, ]|[^_\-, ]+", name)
+        for start in range(0, len(part), width)
+    ]
     lines, line = [], ""
-    for part in _parts(name):
-        if line and len(line) + len(part) > width:
+    for part in parts:
+        if line and len(line) + len(part.rstrip()) > width:
             lines.append(line)
             line = ""
         line += part
     return "\n".join(text.strip() for text in [*lines, line])
-
-
-def _parts(name: str) -> list[str]:
-    found, part = [], ""
-    for character in name:
-        part += character
-        if character in "_-, ":
-            found.append(part)
-            part = ""
-    return [*found, part] if part else found

@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from nnunet_reca.report.figures import DPI, STYLE, Drawing, fitting_columns, style_of
+from nnunet_reca.report.figures import DPI, STYLE, Drawing, legend, style_of
 from nnunet_reca.report.gather import Gathered
 from nnunet_reca.report.models import Key
 from nnunet_reca.report.naming import UNKNOWN, number, wrapped
@@ -26,8 +26,10 @@ from nnunet_reca.results.palette import LINES, ON_GREY
 
 #: both of two models wrong
 BOTH = "#F0E442"
-#: panels in a row
-PER_ROW = 6
+#: labels that have no style of their own: colour and line
+OTHERS = ("#C8C8C8", "-")
+#: panels in a row, and width of one in inches
+PER_ROW, PANEL = 6, 2.1
 #: of a slice around what is segmented in it
 MARGIN = 0.25
 
@@ -169,24 +171,23 @@ def _draw(cut: Slice, titles: Sequence[str], regions: Mapping[str, Region], name
     down = math.ceil(panels / PER_ROW)
     across = math.ceil(panels / down)
     height, width = cut.reference.shape
-    panel = 2.1 * min(1.6, max(0.55, cut.aspect * height / width))
+    panel = PANEL * min(1.6, max(0.55, cut.aspect * height / width))
     text = 0.16 * max(title.count("\n") + 1 for title in titles) + 0.1
     with matplotlib.rc_context(STYLE | {"axes.grid": False}):
-        figure = Figure(figsize=(2.1 * across, (panel + text) * down + 0.4), layout="constrained")
+        figure = Figure(layout="constrained")
         axes = list(figure.subplots(down, across, squeeze=False).flat)
         for axis in axes:
             axis.set_axis_off()
         for axis in axes[:panels]:
             _show(axis, cut)
-        shown = [cut.reference, *cut.predictions]
         for axis, title in zip(axes, ["Image", "Reference", *titles, "Wrong voxels"], strict=False):
             axis.set_title(title, fontsize=8)
-        for axis, segmentation in zip(axes[1:], shown, strict=False):
-            _draw_regions(axis, segmentation, regions, cut.aspect)
-        handles = _region_handles(shown, regions)
-        handles += _draw_wrong(axes[panels - 1], cut, names)
-        columns = fitting_columns([handle.get_label() for handle in handles], 2.1 * across)
-        figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=8)
+        styles = region_styles(cut, regions)
+        for axis, segmentation in zip(axes[1:], [cut.reference, *cut.predictions], strict=False):
+            _draw_regions(axis, segmentation, regions, styles, cut.aspect)
+        handles = [*_region_handles(styles), *_draw_wrong(axes[panels - 1], cut, names)]
+        below = legend(figure, handles, PANEL * across, size=8)
+        figure.set_size_inches(PANEL * across, (panel + text) * down + below)
         figure.savefig(file, dpi=DPI, facecolor="white", bbox_inches="tight", pad_inches=0.04)
 
 
@@ -200,28 +201,48 @@ def _show(axis: Any, cut: Slice) -> None:
     )
 
 
-def _region_style(index: int) -> tuple[str, str]:
-    return ON_GREY[index % len(ON_GREY)], LINES[(index // len(ON_GREY)) % len(LINES)]
+def region_styles(cut: Slice, regions: Mapping[str, Region]) -> dict[str, tuple[str, str]]:
+    """Colour and line of every label in the slice, by name.
+
+    No two are alike as long as the styles last. A data set of more labels has them for those of which most voxels are
+    wrong in this slice, all others are grey.
+    """
+    wrong = {}
+    for name, region in regions.items():
+        reference, *predictions = (np.isin(s, values_of(region)) for s in (cut.reference, *cut.predictions))
+        if reference.any() or any(prediction.any() for prediction in predictions):
+            wrong[name] = sum(int((prediction != reference).sum()) for prediction in predictions)
+    styles = [(colour, line) for line in LINES for colour in ON_GREY]
+    if len(regions) <= len(styles):
+        return {name: style for name, style in zip(regions, styles, strict=False) if name in wrong}
+    chosen = sorted(wrong, key=lambda name: -wrong[name])[: len(styles)]
+    own = dict(zip((name for name in wrong if name in chosen), styles, strict=False))
+    return {name: own.get(name, OTHERS) for name in wrong}
 
 
-def _draw_regions(axis: Any, segmentation: NDArray[np.integer], regions: Mapping[str, Region], aspect: float) -> None:
-    for index, region in enumerate(regions.values()):
-        mask = np.isin(segmentation, values_of(region))
+def _draw_regions(
+    axis: Any,
+    segmentation: NDArray[np.integer],
+    regions: Mapping[str, Region],
+    styles: Mapping[str, tuple[str, str]],
+    aspect: float,
+) -> None:
+    for name, (colour, line) in styles.items():
+        mask = np.isin(segmentation, values_of(regions[name]))
         if not mask.any():
             continue
-        colour, line = _region_style(index)
-        _fill(axis, mask, colour, 0.3, aspect)
+        _paint(axis, mask, colour, 0.3, aspect)
         if not mask.all():
             axis.contour(mask, levels=[0.5], colors=[colour], linewidths=1.3, linestyles=[line])
 
 
-def _region_handles(shown: Sequence[NDArray[np.integer]], regions: Mapping[str, Region]) -> list[Any]:
-    found: list[Any] = []
-    for index, (name, region) in enumerate(regions.items()):
-        if any(np.isin(segmentation, values_of(region)).any() for segmentation in shown):
-            colour, line = _region_style(index)
-            found.append(Line2D([], [], color=colour, ls=line, lw=2, label=name))
-    return found
+def _region_handles(styles: Mapping[str, tuple[str, str]]) -> list[Any]:
+    own = {name: style for name, style in styles.items() if style != OTHERS}
+    handles: list[Any] = [Line2D([], [], color=c, ls=line, lw=2, label=name) for name, (c, line) in own.items()]
+    others = len(styles) - len(own)
+    if others:
+        handles.append(Line2D([], [], color=OTHERS[0], ls=OTHERS[1], lw=2, label=f"{others} other labels"))
+    return handles
 
 
 def _draw_wrong(axis: Any, cut: Slice, names: Sequence[str]) -> list[Any]:
@@ -238,13 +259,13 @@ def _draw_wrong(axis: Any, cut: Slice, names: Sequence[str]) -> list[Any]:
         count = wrong.sum(0)
         kinds = [(count == n + 1, level, f"{n + 1} of {len(wrong)} wrong") for n, level in enumerate(levels)]
     for mask, colour, _ in kinds:
-        _fill(axis, mask, colour, 0.85, cut.aspect)
+        _paint(axis, mask, colour, 0.85, cut.aspect)
     if 0 < (cut.reference > 0).mean() < 1:
         axis.contour(cut.reference > 0, levels=[0.5], colors="white", linewidths=0.8)
     return [Patch(color=colour, label=text) for _, colour, text in kinds]
 
 
-def _fill(axis: Any, mask: NDArray[np.bool_], colour: Any, alpha: float, aspect: float) -> None:
+def _paint(axis: Any, mask: NDArray[np.bool_], colour: Any, alpha: float, aspect: float) -> None:
     layer = np.zeros((*mask.shape, 4))
     layer[mask] = to_rgba(colour, alpha)
     axis.imshow(layer, interpolation="nearest", aspect=aspect)
