@@ -45,9 +45,3 @@ def test_only_the_command_imports_the_explanations():
     for file in FILES:
         if file.relative_to(PACKAGE).parts[0] not in {"explain", "cli"}:
             assert not any(name.startswith("nnunet_reca.explain") for name in imports(file)), file
-
-
-def test_trainer_files_stay_thin():
-    for file in (PACKAGE / "trainers").glob("*.py"):
-        if file.stem not in {"__init__", "base", "names", "recipe"}:
-            assert len(file.read_text().splitlines()) <= 40, file

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from nnunet_reca._discovery import OPT_OUT_VARIABLE, VARIABLE, last_directory, opted_out, searched, shim_directory
 from nnunet_reca.cli.finding import Finding, Status, first_line
-from nnunet_reca.trainers.names import base_names
+from nnunet_reca.trainers.names import base_names, longest_names
 
 EXPORT = f"export {VARIABLE}={shim_directory()} (after your own entries, separated by {os.pathsep!r})"
 
@@ -115,7 +115,7 @@ def _names() -> Iterator[Finding]:
     from nnunet_reca import trainers
 
     failed, hidden = defaultdict(list), defaultdict(list)
-    for name in (*base_names(), f"{base_names()[-1]}_tiny_1epochs"):
+    for name in (*base_names(), longest_names()[0]):
         try:
             with contextlib.redirect_stdout(io.StringIO()):
                 found = recursive_find_trainer_class_by_name(name)

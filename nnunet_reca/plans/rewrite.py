@@ -15,7 +15,7 @@ def rewrite_plan(
     network: str,
     size: str,
     carry: str,
-    use_checkpoint: bool = False,
+    **arguments: Any,
 ) -> dict[str, Any]:
     """Copy of an nnU-Net plan whose configuration names our network and its arguments.
 
@@ -30,7 +30,7 @@ def rewrite_plan(
         size: of the network, such as ``base`` or ``tiny``.
         carry: what its attention layers hand on: "sum" as published, "none" for the self-attention twin, or another of
             :mod:`nnunet_reca.blocks.carry`.
-        use_checkpoint: build the network with activation checkpointing.
+        arguments: more of the network's own, such as ``use_checkpoint``.
 
     Raises:
         ValueError: if the configuration does not exist or does not suit the network.
@@ -39,9 +39,7 @@ def rewrite_plan(
     resolved = _resolve(_as_planned(plans["configurations"]), configuration)
     geometry = Geometry.from_configuration(resolved, name=configuration)
     kwargs = kind.plan_arguments(kind.fitted(geometry, configuration), kind.sizes[size])
-    kwargs["carry"] = carry
-    if use_checkpoint:
-        kwargs["use_checkpoint"] = True
+    kwargs |= {"carry": carry, **arguments}
     rewritten = copy.deepcopy(dict(plans))
     rewritten["configurations"][configuration] |= {
         "architecture": {"network_class_name": kind.class_path, "arch_kwargs": kwargs, "_kw_requires_import": []},

@@ -14,6 +14,7 @@ from torch import nn
 
 from nnunet_reca.plans import rewrite_plan
 from nnunet_reca.trainers.memory import peak_memory
+from nnunet_reca.trainers.options import plan_arguments
 from nnunet_reca.trainers.precision import set_precision
 from nnunet_reca.trainers.recipe import RECIPES, EpochSchedule, build_optimizer
 from nnunet_reca.trainers.variables import ITERATIONS_VARIABLE, SEED_VARIABLE, whole_number
@@ -23,7 +24,7 @@ NON_FINITE_LIMIT = 50
 
 
 class RecaTrainer(nnUNetTrainer):
-    """nnU-Net trainer of a network of this package; subclasses only name it.
+    """nnU-Net trainer of a network of this package; subclasses only say which, and with which options.
 
     The constructor puts the network into ``plans["configurations"][configuration]["architecture"]``; nnU-Net then
     builds it, derives the deep-supervision scales from it and saves the plan for prediction.
@@ -31,11 +32,8 @@ class RecaTrainer(nnUNetTrainer):
     Attributes:
         reca_network: key of :data:`nnunet_reca.plans.networks.NETWORKS`.
         reca_recurrent: Recurrent-Attention, or its self-attention twin.
-        reca_size: "base" or "tiny".
-        reca_alignment: of the carry, "window" or "spatial".
-        reca_precision: "bf16" or "fp32" on every device; None is nnU-Net's: float16 mixed on CUDA, float32 elsewhere.
-        reca_checkpoint: compute activations again in the backward pass, which saves memory.
-        reca_epochs: length of the training; None is nnU-Net's 1000 epochs.
+        reca_options: what the options of the name set, see :data:`nnunet_reca.trainers.options.OPTIONS`; the trainer
+            reads ``size`` (of its recipe), ``precision``, ``seed`` and ``epochs``, the plan the others.
 
     Raises:
         ValueError: if the plan does not suit the network, before anything is written.
@@ -43,11 +41,7 @@ class RecaTrainer(nnUNetTrainer):
 
     reca_network: ClassVar[str]
     reca_recurrent: ClassVar[bool]
-    reca_size: ClassVar[str] = "base"
-    reca_alignment: ClassVar[str] = "window"
-    reca_precision: ClassVar[str | None] = None
-    reca_checkpoint: ClassVar[bool] = False
-    reca_epochs: ClassVar[int | None] = None
+    reca_options: ClassVar[Mapping[str, Any]] = {}
     num_epochs: int
     save_every: int
 
@@ -60,17 +54,20 @@ class RecaTrainer(nnUNetTrainer):
         device: torch.device = torch.device("cuda"),  # noqa: B008  nnU-Net reads this signature
     ) -> None:
         iterations = whole_number(ITERATIONS_VARIABLE)
-        self.seed = whole_number(SEED_VARIABLE)
+        default_seed = whole_number(SEED_VARIABLE)
         super().__init__(self.rewritten(plans, configuration), configuration, fold, dataset_json, device)
-        self.recipe = RECIPES[self.reca_size]
+        self.seed: int | None = self.reca_options.get("seed", default_seed)
+        self.recipe = RECIPES[self.reca_options.get("size", "base")]
         self.initial_lr = self.recipe.initial_lr
         self.weight_decay = self.recipe.weight_decay
-        self.num_epochs = self.reca_epochs or self.num_epochs
+        self.num_epochs = self.reca_options.get("epochs", self.num_epochs)
         self.num_iterations_per_epoch = iterations or self.recipe.iterations_per_epoch
         validation = self.recipe.validation_iterations_per_epoch
         self.num_val_iterations_per_epoch = min(validation, iterations) if iterations else validation
         if iterations:
             self.print_to_log_file(f"{ITERATIONS_VARIABLE} is set: {iterations} training steps per epoch")
+        if self.seed is not None:
+            self.print_to_log_file(f"Seed: {self.seed}")
         # nnU-Net's deep supervision loss divides zero by zero with a single scale
         self.enable_deep_supervision = len(self.configuration_manager.pool_op_kernel_sizes) > 2
         self.non_finite_steps = 0
@@ -80,21 +77,8 @@ class RecaTrainer(nnUNetTrainer):
     @classmethod
     def rewritten(cls, plans: Mapping[str, Any], configuration: str) -> dict[str, Any]:
         """Copy of an nnU-Net plan that names this trainer's network."""
-        return rewrite_plan(
-            plans,
-            configuration,
-            network=cls.reca_network,
-            size=cls.reca_size,
-            carry=cls.reca_carry(),
-            use_checkpoint=cls.reca_checkpoint,
-        )
-
-    @classmethod
-    def reca_carry(cls) -> str:
-        """The carry of the network, see :mod:`nnunet_reca.blocks.carry`."""
-        if not cls.reca_recurrent:
-            return "none"
-        return "sum_spatial" if cls.reca_alignment == "spatial" else "sum"
+        arguments = plan_arguments(cls.reca_options, recurrent=cls.reca_recurrent)
+        return rewrite_plan(plans, configuration, network=cls.reca_network, **arguments)
 
     @classmethod
     def new_network(cls, plans: Mapping[str, Any], configuration: str, dataset_json: dict[str, Any]) -> nn.Module:
@@ -118,12 +102,13 @@ class RecaTrainer(nnUNetTrainer):
         network = super().build_network_architecture(
             plans_manager, configuration_manager, num_input_channels, num_output_channels, enable_deep_supervision
         )
-        return set_precision(network, cls.reca_precision) if cls.reca_precision else network
+        precision = cls.reca_options.get("precision")  # None is nnU-Net's: float16 mixed on CUDA, float32 elsewhere
+        return set_precision(network, precision) if precision else network
 
     def initialize(self) -> None:
         _seed(self.seed, self.local_rank)
         super().initialize()
-        if self.reca_precision:  # bfloat16 and float32 have range enough
+        if "precision" in self.reca_options:  # bfloat16 and float32 have range enough
             self.grad_scaler = None
         if self.device.type == "cpu":  # where convolutions and their gradients are faster in this layout
             layout = torch.channels_last_3d if len(self.configuration_manager.patch_size) == 3 else torch.channels_last

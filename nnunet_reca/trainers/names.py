@@ -1,28 +1,15 @@
 """Trainer names: a network, its twin and options, see :data:`GRAMMAR`. Free of imports that take time."""
 
 import difflib
-import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
+
+from nnunet_reca.plans.networks import NETWORKS
+from nnunet_reca.trainers.options import alternatives, grammar, read_options
 
 PREFIX = "nnUNetTrainer"
-#: network -> module of its trainers
-NETWORKS = {
-    "SwinUNETR": "swin_unetr",
-    "NnFormer": "nnformer",
-    "SwinUnet": "swin_unet",
-    "DATransUnet": "da_transunet",
-}
-#: networks whose carry passes from window to window, which ``_spatial`` aligns
-WINDOWED = {"SwinUNETR", "NnFormer", "SwinUnet"}
-GRAMMAR = f"{PREFIX}<{'|'.join(NETWORKS)}>[Reca][_tiny][_spatial][_bf16|_fp32][_checkpoint][_<N>epochs]"
-
-_OPTIONS = re.compile(
-    r"(?:_(?P<size>tiny))?"
-    r"(?:_(?P<alignment>spatial))?"
-    r"(?:_(?P<precision>bf16|fp32))?"
-    r"(?P<checkpoint>_checkpoint)?"
-    r"(?:_(?P<epochs>[1-9]\d*)epochs)?"
-)
+RECURRENT = "Reca"
+GRAMMAR = f"{PREFIX}<{'|'.join(NETWORKS)}>[{RECURRENT}]{grammar()}"
 
 
 @dataclass(frozen=True)
@@ -30,27 +17,35 @@ class TrainerName:
     """A parsed trainer name.
 
     Attributes:
-        base: name of the class without options, such as ``nnUNetTrainerSwinUNETRReca``.
-        module: module of the base class, below ``nnunet_reca.trainers``.
-        size: "base" or "tiny".
-        alignment: of the carry, "window" or "spatial".
-        precision: "bf16", "fp32", or None for nnU-Net's own.
-        checkpoint: compute activations again in the backward pass, which saves memory.
-        epochs: length of the training, None for nnU-Net's default.
+        network: key of :data:`nnunet_reca.plans.networks.NETWORKS`.
+        recurrent: Recurrent-Attention, or its self-attention twin.
+        options: what :data:`nnunet_reca.trainers.options.OPTIONS` set, and to which value; defaults are left out.
     """
 
-    base: str
-    module: str
-    size: str = "base"
-    alignment: str = "window"
-    precision: str | None = None
-    checkpoint: bool = False
-    epochs: int | None = None
+    network: str
+    recurrent: bool
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def base(self) -> str:
+        """The name without options, such as ``nnUNetTrainerSwinUNETRReca``."""
+        return f"{PREFIX}{self.network}{RECURRENT if self.recurrent else ''}"
 
 
 def base_names() -> list[str]:
     """All trainer names without options."""
-    return [f"{PREFIX}{network}{twin}" for network in NETWORKS for twin in ("", "Reca")]
+    return [TrainerName(network, recurrent).base for network in NETWORKS for recurrent in (False, True)]
+
+
+def longest_names() -> list[str]:
+    """A name of each network with as many options as it takes, each option in one of them where it is allowed."""
+    names = []
+    for network, kind in NETWORKS.items():
+        rows = [[option for option in group if option.allowed(kind, True)] for group in alternatives()]
+        for i in range(max(map(len, rows))):
+            options = "".join(group[min(i, len(group) - 1)].shortest() for group in rows if group)
+            names.append(TrainerName(network, True).base + options)
+    return names
 
 
 def check_spelling(name: str) -> None:
@@ -71,7 +66,7 @@ def parse_trainer_name(name: str) -> TrainerName | None:
     """Parse a trainer name; None for names that are not of this package.
 
     Raises:
-        ValueError: for one of our names with options that the grammar does not know.
+        ValueError: for one of our names with options that the grammar does not know, or that the network lacks.
     """
     base = name.split("_")[0]
     right = next((b for b in base_names() if b.lower() == base.lower()), None)
@@ -80,23 +75,17 @@ def parse_trainer_name(name: str) -> TrainerName | None:
     if base != right:
         meant = name.replace(base, right, 1)
         raise ValueError(f"expected a trainer name of the form {GRAMMAR}, got {name!r}; did you mean {meant}?")
-    options = _OPTIONS.fullmatch(name.removeprefix(base))
+    options = read_options(name.removeprefix(base))
     if options is None:
         raise ValueError(
             f"expected a trainer name of the form {GRAMMAR}, got {name!r}; for example {base}_tiny_50epochs"
         )
-    network = base.removeprefix(PREFIX).removesuffix("Reca")
-    if options["alignment"] and not (base.endswith("Reca") and network in WINDOWED):
-        raise ValueError(
-            f"expected _spatial only with Recurrent-Attention in windows ({', '.join(sorted(WINDOWED))}), "
-            f"got {name!r}; leave it out"
-        )
-    return TrainerName(
-        base,
-        NETWORKS[network],
-        size=options["size"] or "base",
-        alignment=options["alignment"] or "window",
-        precision=options["precision"],
-        checkpoint=bool(options["checkpoint"]),
-        epochs=int(options["epochs"]) if options["epochs"] else None,
-    )
+    recurrent = base.endswith(RECURRENT)
+    network = base.removeprefix(PREFIX).removesuffix(RECURRENT)
+    for option in options:
+        if not option.allowed(NETWORKS[network], recurrent):
+            takers = ", ".join(sorted(key for key, kind in NETWORKS.items() if option.allowed(kind, True)))
+            raise ValueError(
+                f"expected _{option.suffix} only with {option.only_with} ({takers}), got {name!r}; leave it out"
+            )
+    return TrainerName(network, recurrent, {option.sets: value for option, value in options.items()})

@@ -6,7 +6,7 @@ import torch
 
 from nnunet_reca._discovery import shim_directory
 from nnunet_reca.cli import doctor
-from nnunet_reca.trainers.names import base_names
+from nnunet_reca.trainers.names import base_names, longest_names
 from nnunet_reca.trainers.variables import SMALLEST
 
 
@@ -30,7 +30,8 @@ def test_healthy_installation_is_ready_and_says_what_is_picked_up(healthy, capsy
     for part in (
         f"torch {torch.__version__.split('+')[0]}",
         "nnunetv2 2.",
-        "nnU-Net finds nnUNetTrainerSwinUNETRReca in nnunet_reca.trainers.swin_unetr",
+        "nnU-Net finds nnUNetTrainerSwinUNETRReca in nnunet_reca.trainers",
+        f"nnU-Net finds {longest_names()[0]} in",
         str(healthy / "results"),
     ):
         assert part in text

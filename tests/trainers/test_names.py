@@ -1,10 +1,12 @@
+import inspect
 import pickle
+import subprocess
+import sys
 
 import pytest
 
 from nnunet_reca import trainers
 from nnunet_reca.plans.networks import NETWORKS
-from nnunet_reca.trainers import names
 from nnunet_reca.trainers.names import TrainerName, base_names, parse_trainer_name
 
 RECA = "nnUNetTrainerSwinUNETRReca"
@@ -16,16 +18,18 @@ RECA = "nnUNetTrainerSwinUNETRReca"
         ("", {}),
         ("_tiny", {"size": "tiny"}),
         ("_7epochs", {"epochs": 7}),
-        ("_spatial_7epochs", {"alignment": "spatial", "epochs": 7}),
+        ("_seed0", {"seed": 0}),
+        ("_seed21_7epochs", {"seed": 21, "epochs": 7}),
+        ("_spatial_7epochs", {"alignment": "_spatial", "epochs": 7}),
         ("_bf16", {"precision": "bf16"}),
-        ("_tiny_spatial_fp32_9epochs", {"size": "tiny", "alignment": "spatial", "precision": "fp32", "epochs": 9}),
-        ("_checkpoint", {"checkpoint": True}),
-        ("_tiny_spatial_checkpoint_5epochs", {"size": "tiny", "alignment": "spatial", "checkpoint": True, "epochs": 5}),
-        ("_tiny_spatial_1234epochs", {"size": "tiny", "alignment": "spatial", "epochs": 1234}),
+        ("_tiny_spatial_fp32_9epochs", {"size": "tiny", "alignment": "_spatial", "precision": "fp32", "epochs": 9}),
+        ("_checkpoint", {"use_checkpoint": True}),
+        ("_tiny_checkpoint_seed3_5epochs", {"size": "tiny", "use_checkpoint": True, "seed": 3, "epochs": 5}),
+        ("_tiny_spatial_1234epochs", {"size": "tiny", "alignment": "_spatial", "epochs": 1234}),
     ],
 )
 def test_options_are_read_in_their_fixed_order(options, values):
-    assert parse_trainer_name(RECA + options) == TrainerName(RECA, "swin_unetr", **values)
+    assert parse_trainer_name(RECA + options) == TrainerName("SwinUNETR", True, values)
 
 
 def test_spatial_without_a_carry_raises():
@@ -49,6 +53,12 @@ def test_spatial_without_a_carry_raises():
             "_tiny_",
             "_epochs",
             "_5epoch",
+            "_seed",
+            "_seed-1",
+            "_seed03",
+            "_5epochs_seed1",
+            "_seed1_checkpoint",
+            "_seed\N{ARABIC-INDIC DIGIT TWO}",
         )
     ],
 )
@@ -75,7 +85,7 @@ def test_names_of_others_are_not_ours(name):
 def test_each_name_is_one_picklable_class_called_so(name):
     trainer = getattr(trainers, name)
     assert trainer is getattr(trainers, name) is pickle.loads(pickle.dumps(trainer))
-    assert trainer.__name__ == name and "__" not in name
+    assert trainer.__name__ == trainer.__qualname__ == name and "__" not in name
 
 
 def test_twins_are_one_class_with_a_switch():
@@ -85,6 +95,31 @@ def test_twins_are_one_class_with_a_switch():
         assert reca.reca_network == sa.reca_network
 
 
-def test_names_know_the_networks_that_plans_know():
-    assert set(names.NETWORKS) == set(NETWORKS)
-    assert names.WINDOWED == {name for name, network in NETWORKS.items() if network.windowed}
+@pytest.mark.parametrize("name", [*base_names(), f"{RECA}_tiny_seed4_3epochs"])
+def test_trainers_say_what_they_train_and_where_their_code_is(name):
+    trainer = getattr(trainers, name)
+    said = inspect.getdoc(trainer)
+    assert (
+        NETWORKS[trainer.reca_network].title.split(", ")[0] in said
+        and ("Recurrent-Attention" in said) == trainer.reca_recurrent
+    )
+    assert ("3D" in said) == (3 in NETWORKS[trainer.reca_network].dimensions)
+    assert "seed4" not in name or said.endswith("Options: size tiny, seed 4, epochs 3.")
+    assert inspect.getsourcefile(trainer) == trainers.__file__
+    assert "rewrite_plan" in inspect.getsource(trainer.rewritten)
+
+
+def test_every_network_of_the_table_has_both_trainers():
+    assert base_names() == [f"nnUNetTrainer{network}{twin}" for network in NETWORKS for twin in ("", "Reca")]
+    assert set(base_names()) <= set(dir(trainers))
+
+
+def test_a_name_is_read_without_torch_or_nnunet():
+    code = f"""
+import sys
+from nnunet_reca import trainers
+trainers.parse_trainer_name({RECA + "_tiny_5epochs"!r})
+print(sorted({{"torch", "nnunetv2", "numpy"}} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

@@ -1,0 +1,112 @@
+"""The table of options: what names, plans, trainers and pages make of it."""
+
+import copy
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from plan_factory import DATASET_JSON, HIPPOCAMPUS_2D, HIPPOCAMPUS_3D, make_plans
+from trainer_factory import CPU, initialized_trainer
+
+from nnunet_reca import trainers
+from nnunet_reca.blocks.carry import parse_carry
+from nnunet_reca.plans.networks import NETWORKS
+from nnunet_reca.trainers.names import GRAMMAR, base_names, longest_names, parse_trainer_name
+from nnunet_reca.trainers.options import OPTIONS, alternatives, plan_arguments, table
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [page for page in (ROOT / "README.md", ROOT / "docs" / "choosing-a-network.md") if page.is_file()]
+
+
+def make_trainer(name):
+    plans = make_plans(**{"2d": HIPPOCAMPUS_2D, "3d_fullres": HIPPOCAMPUS_3D})
+    return getattr(trainers, name)(plans, "2d", 0, copy.deepcopy(DATASET_JSON), CPU)
+
+
+@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.suffix)
+@pytest.mark.parametrize("base", base_names())
+def test_every_option_is_taken_where_it_is_allowed_and_refused_with_its_reason_elsewhere(base, option):
+    name = base + option.shortest()
+    parsed = parse_trainer_name(base)
+    if option.allowed(NETWORKS[parsed.network], parsed.recurrent):
+        value = option.smallest if option.value is None else option.value
+        assert parse_trainer_name(name).options == {option.sets: value}
+    else:
+        with pytest.raises(ValueError, match=f"expected _{option.suffix} only with {option.only_with} .*{name}"):
+            parse_trainer_name(name)
+
+
+@pytest.mark.parametrize("rows", alternatives(), ids=lambda rows: rows[0].sets)
+def test_options_that_set_the_same_exclude_each_other_and_stand_together(rows):
+    assert [option.sets for option in OPTIONS].count(rows[0].sets) == len(rows)
+    for option in rows:
+        for other in rows:
+            with pytest.raises(ValueError, match="expected a trainer name of the form"):
+                parse_trainer_name(base_names()[1] + option.shortest() + other.shortest())
+
+
+def test_names_of_all_options_together_are_read():
+    read = {name: parse_trainer_name(name).options for name in longest_names()}
+    assert {sets for options in read.values() for sets in options} == {option.sets for option in OPTIONS}
+    for option in OPTIONS:
+        assert any(option.shortest() in name for name in read)
+        assert f"_{option.suffix}" in GRAMMAR
+
+
+@pytest.mark.parametrize(
+    ("options", "recurrent", "arguments"),
+    [
+        ({}, True, {"size": "base", "carry": "sum"}),
+        ({}, False, {"size": "base", "carry": "none"}),
+        ({"alignment": "_spatial", "size": "tiny"}, True, {"size": "tiny", "carry": "sum_spatial"}),
+        ({"use_checkpoint": True, "seed": 3}, True, {"size": "base", "carry": "sum", "use_checkpoint": True}),
+        ({"precision": "bf16", "epochs": 3}, True, {"size": "base", "carry": "sum"}),
+    ],
+)
+def test_options_become_arguments_of_the_plan(options, recurrent, arguments):
+    assert plan_arguments(options, recurrent=recurrent) == arguments
+
+
+@pytest.mark.parametrize("name", longest_names())
+def test_every_name_rewrites_the_plan_as_the_networks_arguments_say(folders, name):
+    trainer = make_trainer(name)
+    kwargs = trainer.configuration_manager.network_arch_init_kwargs
+    assert kwargs["use_checkpoint"] is True and trainer.num_epochs == 1 and trainer.seed == 0
+    assert parse_carry(kwargs["carry"], windows=NETWORKS[trainer.reca_network].windowed).kind != "none"
+    plain = make_trainer(name.split("_")[0])
+    assert plain.num_epochs == 1000 and "use_checkpoint" not in plain.configuration_manager.network_arch_init_kwargs
+
+
+def test_a_seed_in_the_name_goes_before_the_one_in_the_environment(folders, monkeypatch):
+    monkeypatch.setenv("nnUNet_reca_seed", "5")
+    seeds = [make_trainer(f"nnUNetTrainerSwinUNETRReca_tiny{s}_2epochs").seed for s in ("", "_seed0", "_seed7")]
+    assert seeds == [5, 0, 7]
+    monkeypatch.delenv("nnUNet_reca_seed")
+    assert make_trainer("nnUNetTrainerSwinUNETRReca_tiny_2epochs").seed is None
+
+
+def test_trainings_of_different_seeds_lie_beside_each_other_and_say_theirs(folders):
+    made = [make_trainer(f"nnUNetTrainerSwinUNETRReca_tiny_seed{s}_2epochs") for s in (1, 12)]
+    assert len({trainer.output_folder for trainer in made}) == 2
+    for trainer, seed in zip(made, (1, 12), strict=True):
+        assert f"_seed{seed}_" in trainer.output_folder
+        assert f"Seed: {seed}" in Path(trainer.log_file).read_text(encoding="utf-8")
+
+
+def test_the_name_seeds_as_the_variable_does(folders, monkeypatch):
+    def initial_weights(seed_in_name, variable):
+        monkeypatch.setenv("nnUNet_reca_seed", variable)
+        trainer = initialized_trainer(folders, f"nnUNetTrainerSwinUnetReca_tiny{seed_in_name}_2epochs", "2d")
+        return torch.cat([p.detach().flatten() for p in trainer.network.parameters()])
+
+    by_name, by_variable, other = initial_weights("_seed9", "4"), initial_weights("", "9"), initial_weights("", "4")
+    assert torch.equal(by_name, by_variable) and not torch.equal(by_name, other)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_pages_have_the_tables_rows_and_the_grammar(page):
+    text = page.read_text(encoding="utf-8")
+    shown = re.findall(r"^\| part \| meaning \|\n(?:\|.*\n)+", text, flags=re.MULTILINE)
+    assert shown == [table() + "\n"]
+    assert f"    nnUNetTrainer<Network>{GRAMMAR.split('>', 1)[1]}\n" in text
