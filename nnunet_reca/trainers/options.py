@@ -12,6 +12,7 @@ from itertools import groupby
 from typing import Any, Literal
 
 from nnunet_reca.plans.network import Network
+from nnunet_reca.plans.networks import NETWORKS
 
 #: stands for a whole number in a suffix
 NUMBER = "<N>"
@@ -143,7 +144,9 @@ def table() -> str:
 
 
 def _exception(option: Option) -> str:
-    return f" (only with {option.only_with})" if option.only_with else ""
+    """Whom an option is for, unless that is everybody."""
+    everybody = all(option.allowed(network, twin) for network in NETWORKS.values() for twin in (False, True))
+    return "" if everybody else f" (only with {option.only_with})"
 
 
 @lru_cache(maxsize=1)
