@@ -2,14 +2,19 @@
 
 import argparse
 import contextlib
+import io
 import json
 import os
 import sys
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from nnunet_reca.cli.console import on_any_console
+from nnunet_reca.weights.sources import FORMS
 from nnunet_reca.weights.swin_unetr import Merging
+
+if TYPE_CHECKING:
+    from nnunet_reca.trainers.base import RecaTrainer
 
 
 @on_any_console
@@ -43,25 +48,25 @@ def convert_file(options: argparse.Namespace) -> str:
     """
     import torch
 
-    from nnunet_reca.trainers.base import RecaTrainer
-    from nnunet_reca.weights.checkpoint import named_tensors, read_content
+    from nnunet_reca.weights.checkpoint import named_tensors
     from nnunet_reca.weights.convert import convert
     from nnunet_reca.weights.layouts import known_layouts
+    from nnunet_reca.weights.sources import read_source
     from nnunet_reca.weights.trained import trained_layout, trained_network
 
     output = Path(options.output)
     if output.is_dir() or (output.exists() and not options.overwrite):
         raise ValueError(f"expected a new output file, got {output}, which exists; say --overwrite or choose another")
     trainer = _trainer(options.trainer)
-    if not issubclass(trainer, RecaTrainer):
-        raise ValueError(f"expected a trainer of nnunet_reca, got {options.trainer}")
     plans, dataset_json = _read_plan(options.dataset, options.plans)
-    checkpoint = read_content(options.source, trust=options.trust_pickle)
+    checkpoint = read_source(options.source, trust=options.trust_pickle)
     network = trainer.new_network(plans, options.configuration, dataset_json)
     trained = trained_network(checkpoint)
     layouts = known_layouts(options.merging) if trained is None else [trained_layout(trained, network)]
-    state, report = convert(named_tensors(checkpoint, options.source), network, layouts, trained)
-    content = {"network_weights": state, "source": Path(options.source).name, "report": str(report)}
+    source = named_tensors(checkpoint, options.source)
+    state, report = convert(source, network, layouts, trained, part=options.part)
+    name = Path(options.source).name if Path(options.source).is_file() else options.source
+    content = {"network_weights": state, "source": name, "report": str(report)}
     partial = output.with_name(output.name + ".partial")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -81,8 +86,10 @@ def _parser() -> argparse.ArgumentParser:
         "a training with this package on other data, into weights for nnUNetv2_train -pretrained_weights. The layout "
         "is recognised; a report says what was loaded, adapted and skipped. The data set must be planned.",
     )
-    parser.add_argument("source", help="checkpoint: .pt, .pth, .model, .safetensors or .npz")
-    parser.add_argument("-tr", dest="trainer", required=True, help="trainer, such as nnUNetTrainerSwinUNETRReca")
+    parser.add_argument("source", help=f"checkpoint: .pt, .pth, .model, .safetensors or .npz; or {FORMS}")
+    parser.add_argument(
+        "-tr", dest="trainer", required=True, help="trainer, such as nnUNetTrainerSwinUNETRReca, or a subclass of one"
+    )
     parser.add_argument("-d", dest="dataset", required=True, help="data set name or id")
     parser.add_argument("-c", dest="configuration", required=True, help="configuration, such as 3d_fullres")
     parser.add_argument("-p", dest="plans", default="nnUNetPlans", help="plans identifier (default nnUNetPlans)")
@@ -94,18 +101,41 @@ def _parser() -> argparse.ArgumentParser:
         help="SwinUNETR only: patch merging of the source. 'duplicated' is the merging of the RecA code and of MONAI "
         "0.9 to 1.4, which names alone do not tell (default: merging, as in MONAI from 1.5 on)",
     )
+    parser.add_argument(
+        "--part",
+        metavar="NAME",
+        help="where a checkpoint holds weights for this network more than once (student and teacher, model and EMA): "
+        "name of the part to take; the report names them",
+    )
     parser.add_argument("--trust-pickle", action="store_true", help="load pickled objects, which may run code")
     parser.add_argument("--overwrite", action="store_true", help="replace the output file")
     return parser
 
 
-def _trainer(name: str) -> type:
-    from nnunet_reca import trainers
+def _trainer(name: str) -> "type[RecaTrainer]":
+    """A trainer of this package, or a subclass that nnU-Net finds, as in ``nnUNetv2_train``."""
+    from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 
-    try:
-        return getattr(trainers, name)
-    except AttributeError as error:
-        raise ValueError(f"expected a trainer of nnunet_reca, {trainers.GRAMMAR}, got {name!r}") from error
+    from nnunet_reca import trainers
+    from nnunet_reca.trainers.base import RecaTrainer
+
+    found: Any = None
+    with contextlib.suppress(ValueError):  # options that are not ours: somebody else's class, or a slip
+        found = getattr(trainers, name, None)
+    if found is None:
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):
+                found = recursive_find_trainer_class_by_name(name)
+        except (RuntimeError, ValueError, AssertionError):  # nobody has it, or it is no trainer
+            trainers.check_spelling(name)
+        except Exception as error:  # a file on the way cannot be imported
+            raise ValueError(f"nnU-Net's look-up of {name} fails: {type(error).__name__}: {error}") from error
+    if isinstance(found, type) and issubclass(found, RecaTrainer):
+        return found
+    raise ValueError(
+        f"expected a trainer of nnunet_reca, {trainers.GRAMMAR}, or a subclass of one in a folder that "
+        f"nnUNet_extTrainer names, got {name!r}"
+    )
 
 
 def _read_plan(dataset: str, plans: str) -> tuple[dict[str, Any], dict[str, Any]]:

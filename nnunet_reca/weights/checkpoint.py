@@ -1,23 +1,22 @@
 """Read tensors from the files in which weights are published."""
 
 import contextlib
+import functools
 import pickle
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-#: keys under which training codes keep the state dict
-_CONTAINERS = ("network_weights", "state_dict", "model", "model_state_dict", "net", "network", "weights")
-#: prefixes that wrappers put before every name
-_WRAPPERS = ("module.", "_orig_mod.", "swin_unet.", "backbone.", "model.", "network.")
+#: kinds of numbers that numpy's scalars and arrays in a checkpoint's log may have
+_NUMBERS = "?bBhHiIlLqQefdgSU"
 
 
 def read_checkpoint(file: str | Path, *, trust: bool = False) -> dict[str, Tensor]:
-    """Named tensors of a checkpoint, without containers and wrappers' prefixes.
+    """Named tensors of a checkpoint, as :func:`named_tensors` names them.
 
     Args:
         file: ``.npz``, ``.safetensors``, or anything that ``torch.load`` reads.
@@ -37,19 +36,40 @@ def read_content(file: str | Path, *, trust: bool = False) -> Any:
     return _load(file, trust=trust)
 
 
-def named_tensors(content: Any, file: str | Path) -> dict[str, Tensor]:
-    """Named tensors of a checkpoint's content; ``file`` is its name, for messages."""
-    while isinstance(content, Mapping):
-        inner = next((content[k] for k in _CONTAINERS if isinstance(content.get(k), Mapping)), None)
-        if inner is None:
-            break
-        content = inner
-    if not isinstance(content, Mapping):
+def named_tensors(content: Any, file: str | Path = "the source") -> dict[str, Tensor]:
+    """Every tensor of a checkpoint's content, however deep, with floats in float32.
+
+    Keys of the containers around a tensor stand before its name, with a colon after each:
+    ``state_dict:net.patch_embed.proj.weight``.
+
+    Args:
+        content: of the file.
+        file: its name, for messages.
+
+    Raises:
+        ValueError: if there are no tensors.
+    """
+    if not isinstance(content, Mapping | nn.Module):
         raise ValueError(f"expected {file} to hold a state dict, got {type(content).__name__}")
-    tensors = {str(k): v for k, v in content.items() if isinstance(v, Tensor)}
+    tensors = dict(_tensors(content, ""))
     if not tensors:
-        raise ValueError(f"expected {file} to hold named tensors, got keys {sorted(map(str, content))[:8]}")
-    return _unwrapped(tensors)
+        keys = sorted(map(str, content)) if isinstance(content, Mapping) else []
+        raise ValueError(f"expected {file} to hold named tensors, got keys {keys[:8]}")
+    return tensors
+
+
+def _tensors(value: Any, name: str) -> Iterator[tuple[str, Tensor]]:
+    """Tensors in dicts, lists and whole pickled networks, with their names."""
+    if isinstance(value, nn.Module):
+        value = value.state_dict()
+    if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
+        value = torch.from_numpy(np.ascontiguousarray(value))
+    if isinstance(value, Tensor):
+        yield name, value.detach().float() if value.is_floating_point() else value.detach()
+        return
+    entries = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
+    for key, entry in entries:
+        yield from _tensors(entry, f"{name}:{key}" if name else str(key))
 
 
 def _load(file: Path, *, trust: bool) -> Any:
@@ -74,8 +94,22 @@ def _numbers_allowed() -> contextlib.AbstractContextManager[None]:
     """nnU-Net's checkpoints hold numpy's numbers in their log, which run no code; allowed from torch 2.5 on."""
     if not hasattr(torch.serialization, "safe_globals"):
         return contextlib.nullcontext()
-    kinds = {type(np.dtype(kind)) for kind in (np.float32, np.float64, np.int64, np.bool_)}
-    return torch.serialization.safe_globals([np.float32(0).__reduce__()[0], np.dtype, *kinds])
+    kinds = {type(np.dtype(kind)) for kind in _NUMBERS}
+    # numpy 2 renamed the module of the functions that build them, whichever numpy is here
+    builders = [np.float32(0).__reduce__()[0], np.zeros(1).__reduce__()[0]]
+    spelled = [_as_in(f"numpy.{core}.multiarray", builder) for core in ("core", "_core") for builder in builders]
+    return torch.serialization.safe_globals([*spelled, np.ndarray, np.dtype, *kinds])
+
+
+def _as_in(module: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function under another module's name, by which the safe unpickler looks it up."""
+
+    @functools.wraps(function)
+    def alias(*arguments: Any) -> Any:
+        return function(*arguments)
+
+    alias.__module__, alias.__qualname__ = module, function.__name__
+    return alias
 
 
 def _load_safetensors(file: Path) -> dict[str, Tensor]:
@@ -84,12 +118,3 @@ def _load_safetensors(file: Path) -> dict[str, Tensor]:
     except ImportError as error:
         raise ValueError("reading it needs the package safetensors; pip install safetensors") from error
     return load_file(file)
-
-
-def _unwrapped(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Drop prefixes that all names share."""
-    while True:
-        prefix = next((p for p in _WRAPPERS if all(n.startswith(p) for n in tensors)), None)
-        if prefix is None:
-            return tensors
-        tensors = {n.removeprefix(prefix): t for n, t in tensors.items()}

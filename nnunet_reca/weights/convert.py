@@ -1,53 +1,43 @@
 """Turn a published checkpoint into weights of a network that was built from a plan, with a report of what matched."""
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from nnunet_reca.weights.adapt import adapt, geometry
-from nnunet_reca.weights.rename import Rule, fillable, rename, some_of
+from nnunet_reca.weights.checkpoint import named_tensors
+from nnunet_reca.weights.layout import Layout, Part, find_part
+from nnunet_reca.weights.rename import dropped, fillable, rename, some_of
 
 #: their shape depends on the classes, and nnU-Net trains them anew with -pretrained_weights
 _HEADS = r"decoder\.seg_layers\..*"
 
 
-@dataclass(frozen=True)
-class Layout:
-    """A published layout of weights.
-
-    Attributes:
-        name: for the report.
-        network: name of the network class it fits.
-        matches: tells the layout by its names.
-        rules: rename table for the given tensors and target network.
-        absent: regular expression for parameters that the source does not have.
-        depth_dependent: regular expression for parameters whose width depends on the network's depth; a network of
-            another depth than the source's does without them.
-        deeper: the network is deeper than the source's.
-        complete: changes the renamed tensors as a whole, given the target network.
-        note: what a user should know, for the report.
-    """
-
-    name: str
-    network: str
-    matches: Callable[[Collection[str]], bool]
-    rules: Callable[[Mapping[str, Tensor], nn.Module], list[Rule]]
-    absent: str = r"$^"
-    depth_dependent: str = r"$^"
-    deeper: bool = False
-    complete: Callable[[dict[str, Tensor], nn.Module], dict[str, Tensor]] = lambda renamed, network: renamed
-    note: str = ""
-
-
 @dataclass
 class Report:
-    """What became of every tensor: names, and reasons where something else than loading happened."""
+    """What became of every tensor: names, and reasons where something else than loading happened.
+
+    Attributes:
+        layout: name of the source's layout.
+        note: what a user should know of it.
+        part: name of the sub-tree that was taken, ``.`` for the top level.
+        others: names of the sub-trees that fit as well.
+        aside: what stands around the sub-tree, with the number of tensors.
+        loaded: names of what was taken as it is.
+        adapted: what was fitted, and how.
+        skipped: what was not taken, and why.
+        fresh: parameters of the network that stay at their initialisation.
+    """
 
     layout: str
     note: str = ""
+    part: str = "."
+    others: list[str] = field(default_factory=list)
+    aside: dict[str, int] = field(default_factory=dict)
     loaded: list[str] = field(default_factory=list)
     adapted: dict[str, str] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
@@ -55,47 +45,39 @@ class Report:
 
     def __str__(self) -> str:
         lines = [f"layout: {self.layout}", *([f"note: {self.note}"] if self.note else [])]
+        if self.others:
+            lines.append(f"part: {self.part}; {', '.join(self.others)} would fit, too: choose with --part NAME")
+        elif self.part != ".":
+            lines.append(f"part: {self.part}")
         lines.append(f"loaded: {len(self.loaded)} tensors")
         for title, entries in (("adapted", self.adapted), ("skipped", self.skipped)):
             lines.append(f"{title}: {len(entries)}")
             lines += [f"  {name}: {note}" for name, note in entries.items()]
         lines.append(f"left at their initialisation: {len(self.fresh)}")
         groups = sorted({".".join(name.split(".")[:3]) for name in self.fresh})
-        return "\n".join([*lines, *(f"  {group}" for group in groups)])
-
-
-def find_layout(names: Collection[str], network: nn.Module, layouts: Collection[Layout]) -> Layout:
-    """The layout of these names for this network.
-
-    Raises:
-        ValueError: if it is unknown, or fits another network.
-    """
-    kind = type(network).__name__
-    fitting = [layout for layout in layouts if layout.matches(names)]
-    for layout in fitting:
-        if layout.network == kind:
-            return layout
-    if fitting:
-        raise ValueError(
-            f"expected weights for {kind}, got {fitting[0].name}, which fits {fitting[0].network}; change the trainer"
-        )
-    known = ", ".join(layout.name for layout in layouts if layout.network == kind)
-    raise ValueError(f"expected weights in one of the layouts {known}, got names such as {sorted(names)[:5]}")
+        lines += [f"  {group}" for group in groups]
+        if self.aside:
+            lines.append(f"left aside, around this part: {sum(self.aside.values())} tensors")
+            lines += [f"  {name}: {count}" for name, count in self.aside.items()]
+        return "\n".join(lines)
 
 
 def convert(
-    source: Mapping[str, Tensor],
+    source: Mapping[str, Any],
     network: nn.Module,
     layouts: Collection[Layout],
     trained: nn.Module | None = None,
+    *,
+    part: str | None = None,
 ) -> tuple[dict[str, Tensor], Report]:
     """Fill ``network`` from a published state dict.
 
     Args:
-        source: published names -> tensors.
+        source: published names -> tensors, with anything around them.
         network: built from the plan, at its initialisation; it is filled in place once everything has been checked.
         layouts: known layouts.
         trained: network that the tensors come from, if it is of this package; its geometry counts.
+        part: name of the sub-tree to take, where several are weights for this network.
 
     Returns:
         The network's state dict and the report.
@@ -103,11 +85,21 @@ def convert(
     Raises:
         ValueError: for an unknown layout or name, a shape that cannot be adapted, or parameters without a source.
     """
-    layout = find_layout(source, network, layouts)
-    renamed = layout.complete(rename(source, layout.rules(source, network)), network)
+    found = find_part(named_tensors(source), network, layouts, part)
+    values, report = _fitted(found, network, trained)
     targets = fillable(network)
-    report, problems = Report(layout.name, layout.note), []
-    values: dict[str, Tensor] = {}
+    with torch.no_grad():
+        for name, value in values.items():
+            targets[name].copy_(value)
+    return network.state_dict(), report
+
+
+def _fitted(part: Part, network: nn.Module, trained: nn.Module | None) -> tuple[dict[str, Tensor], Report]:
+    """Tensors for the network's parameters and buffers, checked, and the report."""
+    layout, targets = part.layout, fillable(network)
+    renamed, skipped = _renamed(part, network)
+    report = Report(layout.name, layout.note, part.name, [*part.others], {**part.aside}, skipped=skipped)
+    problems, values = [], {}
     beyond = {name for name in renamed if name not in targets and beyond_depth(name, network)}
     optional = _HEADS + (f"|{layout.depth_dependent}" if beyond or layout.deeper else "")
     for name, tensor in renamed.items():
@@ -120,7 +112,7 @@ def convert(
         elif tensor.shape == targets[name].shape and _same_geometry(name, network, trained):
             values[name] = tensor
             report.loaded.append(name)
-        elif (adapted := adapt(name, tensor.float(), targets[name], network, trained)) is not None:
+        elif (adapted := adapt(name, tensor, targets[name], network, trained)) is not None:
             values[name], report.adapted[name] = adapted
         elif re.fullmatch(optional, name):
             report.skipped[name] = "its width depends on the depth of the network"
@@ -134,10 +126,20 @@ def convert(
             f"{layout.name} weights do not fit this network: {some_of(problems, limit=8, separator='; ')}; "
             + _fix(renamed, targets)
         )
-    with torch.no_grad():
-        for name, value in values.items():
-            targets[name].copy_(value)
-    return network.state_dict(), report
+    return values, report
+
+
+def _renamed(part: Part, network: nn.Module) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The part's tensors under our names, and what has no counterpart here, with the reason."""
+    for pattern, variant in part.layout.unsupported.items():
+        names = [name for name in part.tensors if re.fullmatch(pattern, name)]
+        if names:
+            raise ValueError(
+                f"expected weights of {part.layout.name}, got those of {variant}, which is not supported: "
+                f"{some_of(names, limit=2)}; choose a checkpoint without it"
+            )
+    rules = part.layout.rules(part.tensors, network)
+    return part.layout.complete(rename(part.tensors, rules), network), dropped(part.tensors, rules)
 
 
 def _fix(renamed: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> str:

@@ -17,24 +17,54 @@ _WB = "(weight|bias)"
 def swin_transformer_rules(names: Collection[str]) -> list[Rule]:
     """Rename table, Swin Transformer -> the encoder of :class:`nnunet_reca.architectures.SwinUnet`.
 
-    Three layouts: Microsoft's, where a stage ends with its merging, also of old timm; timm's, where a stage begins with
-    it; torchvision's numbered ``features``.
+    Four layouts: Microsoft's, where a stage ends with its merging, also of old timm and of detectors; timm's, where a
+    stage begins with it; torchvision's numbered ``features``; OpenMMLab's ``stages``. Detectors norm the output of each
+    stage, of which the last takes the place of the classifier's norm.
     """
     if any(name.startswith("features.0.") for name in names):
         return _torchvision_rules()
+    outputs = sorted(int(m[1]) for name in names if (m := re.fullmatch(r"norm(\d)\.weight", name)))
+    rules = [
+        Rule(r".*\.(?:relative_position_index|attn_mask)|head\..+", None),
+        Rule(rf"patch_embed\.norm\.{_WB}", "encoder.embed_norm.{0}"),
+        Rule(rf"norm\.{_WB}", "encoder.norm.{0}"),
+        *(Rule(rf"norm{i}\.{_WB}", "encoder.norm.{0}") for i in outputs if i == _stages(names) - 1),
+        Rule(rf"norm\d\.{_WB}", None, reason="norm of a stage's output, which this network does not have"),
+    ]
+    if any(name.startswith("stages.0.") for name in names):
+        return [*rules, *_openmmlab_rules()]
     begins = not any(name.startswith("layers.0.downsample.") for name in names)
     merging = [
         Rule(rf"layers\.{i + begins}\.downsample\.(.+)", f"encoder.downsamples.{i}." + "{0}", _reorder)
         for i in range(3)
     ]
     return [
-        Rule(r".*\.(?:relative_position_index|attn_mask)|head\..+", None),
+        *rules,
         Rule(rf"patch_embed\.proj\.{_WB}", "encoder.patch_embed.proj.{0}"),
-        Rule(rf"patch_embed\.norm\.{_WB}", "encoder.embed_norm.{0}"),
         Rule(r"layers\.(\d)\.(blocks\..+)", "encoder.stages.{0}.{1}"),
         *merging,
-        Rule(rf"norm\.{_WB}", "encoder.norm.{0}"),
     ]
+
+
+def _stages(names: Collection[str]) -> int:
+    return len({m[1] for name in names if (m := re.match(r"(?:layers|stages)\.(\d)\.blocks\.", name))})
+
+
+def _openmmlab_rules() -> list[Rule]:
+    block, ours = r"stages\.(\d)\.blocks\.(\d+)\.", "encoder.stages.{0}.blocks.{1}."
+    return [
+        Rule(rf"patch_embed\.projection\.{_WB}", "encoder.patch_embed.proj.{0}"),
+        Rule(rf"{block}(norm[12]\..+)", ours + "{2}"),
+        Rule(rf"{block}attn\.w_msa\.(.+)", ours + "attn.{2}"),
+        Rule(rf"{block}ffn\.layers\.0\.0\.{_WB}", ours + "mlp.fc1.{2}"),
+        Rule(rf"{block}ffn\.layers\.1\.{_WB}", ours + "mlp.fc2.{2}"),
+        Rule(r"stages\.(\d)\.downsample\.(.+)", "encoder.downsamples.{0}.{1}", _sublattices_outside),
+    ]
+
+
+def _sublattices_outside(x: Tensor) -> Tensor:
+    """Merged by ``Unfold``, row-major sub-lattices lie innermost, beneath the channels -> channels beneath them."""
+    return x.unflatten(-1, (-1, 4)).transpose(-2, -1).flatten(-2)
 
 
 def _torchvision_rules() -> list[Rule]:

@@ -1,11 +1,10 @@
 """All published layouts that :func:`nnunet_reca.weights.convert.convert` recognises."""
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from nnunet_reca.weights.convert import Layout
 from nnunet_reca.weights.da_transunet import da_transunet_rules
 from nnunet_reca.weights.imagenet import (
     count_from_zero,
@@ -14,6 +13,7 @@ from nnunet_reca.weights.imagenet import (
     mirror_decoder,
     swin_transformer_rules,
 )
+from nnunet_reca.weights.layout import Layout
 from nnunet_reca.weights.nnformer import nnformer_rules
 from nnunet_reca.weights.rename import Rule
 from nnunet_reca.weights.swin_unet import swin_unet_rules
@@ -24,9 +24,12 @@ _ATTENTION_HEAD = r"encoder\.attention\..*"
 #: where the transformer of a shallower network meets its ResNet and its decoder
 _VIT_JOINT = r"encoder\.patch_embed\..*|decoder\.blocks\.\d\.refine\.0\..*"
 #: heads of the pretext tasks, and what else self-supervised checkpoints hold beside the encoder
-_PRETEXT = (
-    r"(?:encoder\.)?(?:rotation_head|contrastive_head|conv|convTrans3d|norm|mask_token|decoder|projector)(?:\..*)?"
-)
+_PRETEXT = r"(?:rotation_head|contrastive_head|conv|convTrans3d|norm|mask_token|decoder|projector)(?:\..*)?"
+_SWIN_UNETR_VARIANTS = {
+    r"(?:swinViT\.)?layers[1-4]c\..+": "MONAI's SwinUNETR with use_v2=True (a residual convolution before each stage)",
+    r"(?:encoder|decoder)\d+\..*norm\d\..+": "a SwinUNETR whose norms have parameters (norm_name)",
+}
+_SWIN_V2 = {r".*\.(?:logit_scale|cpb_mlp\..+|continuous_position_bias_mlp\..+)": "Swin Transformer V2"}
 _PUBLISHED_POOLING = (
     "the published network pools without its border rows; this one with them, so that outputs differ a little"
 )
@@ -47,7 +50,7 @@ def _swin_unetr_layouts(merging: Merging) -> list[Layout]:
         return swin_unetr_rules(_dimensions(network), merging)
 
     def encoder(source: Mapping[str, Tensor], network: nn.Module) -> list[Rule]:
-        rules = swin_encoder_rules(r"(?:swinViT\.|encoder\.)?", _dimensions(network), merging)
+        rules = swin_encoder_rules("", _dimensions(network), merging)
         return [*rules, Rule(_PRETEXT, None)]
 
     def complete(renamed: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
@@ -62,20 +65,22 @@ def _swin_unetr_layouts(merging: Merging) -> list[Layout]:
         Layout(
             "SwinUNETR (MONAI or RecA)",
             "SwinUNETR",
-            lambda names: _any(names, "swinViT.layers1.") and _any(names, "decoder1."),
+            (r"swinViT\.layers1\..+", r"decoder1\..+"),
             whole,
             depth_dependent=r"decoder\.(bottleneck|skips)\..*",
             complete=complete,
             note=note,
+            unsupported=_SWIN_UNETR_VARIANTS,
         ),
         Layout(
             "SwinUNETR encoder (self-supervised)",
             "SwinUNETR",
-            lambda names: any(n.endswith("layers1.0.blocks.0.norm1.weight") for n in names),
+            (r"layers1\.0\.blocks\.0\.norm1\.weight",),
             encoder,
             absent=_DECODER,
             complete=complete,
             note=note,
+            unsupported=_SWIN_UNETR_VARIANTS,
         ),
     ]
 
@@ -91,15 +96,11 @@ def _dimensions(network: nn.Module) -> int:
     return len(network.total_stride)  # type: ignore[arg-type]
 
 
-def _any(names: Collection[str], prefix: str) -> bool:
-    return any(name.startswith(prefix) for name in names)
-
-
 _NNFORMER = [
     Layout(
         "nnFormer",
         "NnFormer",
-        lambda names: _any(names, "model_down.patch_embed."),
+        (r"model_down\.patch_embed\..+",),
         lambda source, network: nnformer_rules(exact_tables=True),
     ),
 ]
@@ -108,18 +109,21 @@ _SWIN_UNET = [
     Layout(
         "Swin-Unet",
         "SwinUnet",
-        lambda names: _any(names, "layers_up.") and _any(names, "concat_back_dim."),
+        (r"layers_up\..+", r"concat_back_dim\..+"),
         lambda source, network: swin_unet_rules(),
         depth_dependent=r"encoder\.norm\..*",
     ),
     Layout(
         "Swin Transformer (ImageNet)",
         "SwinUnet",
-        lambda names: "layers.0.blocks.0.norm1.weight" in names or "features.1.0.norm1.weight" in names,
+        (
+            r"layers\.0\.blocks\.0\.norm1\.weight|features\.1\.0\.norm1\.weight|stages\.0\.blocks\.0\.attn\.w_msa\.qkv\.weight",
+        ),
         lambda source, network: swin_transformer_rules(source),
-        absent=r"decoder\.(?!stages\.).*",
+        absent=r"decoder\.(?!stages\.).*|encoder\.norm\..*",
         depth_dependent=r"encoder\.norm\..*",
         complete=lambda renamed, network: mirror_decoder(renamed),
+        unsupported=_SWIN_V2,
     ),
 ]
 
@@ -127,7 +131,7 @@ _DA_TRANSUNET = [
     Layout(
         "DA-TransUNet",
         "DATransUnet",
-        lambda names: _any(names, "transformer.embeddings.hybrid_model."),
+        (r"transformer\.embeddings\.hybrid_model\..+",),
         lambda source, network: da_transunet_rules(_resnet_layers(source), [False, True, True]),
         depth_dependent=_VIT_JOINT,
         note=_PUBLISHED_POOLING,
@@ -135,7 +139,7 @@ _DA_TRANSUNET = [
     Layout(
         "R50+ViT (Google .npz)",
         "DATransUnet",
-        lambda names: "conv_root/kernel" in names and _any(names, "Transformer/"),
+        ("conv_root/kernel", "Transformer/.+"),
         lambda source, network: google_hybrid_rules(),
         absent=rf"{_DECODER}|{_ATTENTION_HEAD}",
         depth_dependent=_VIT_JOINT,
@@ -144,7 +148,7 @@ _DA_TRANSUNET = [
     Layout(
         "ViT (Google .npz)",
         "DATransUnet",
-        lambda names: _any(names, "Transformer/encoderblock_0/"),
+        ("Transformer/encoderblock_0/.+",),
         lambda source, network: google_vit_rules(),
         absent=rf"{_DECODER}|{_ATTENTION_HEAD}|encoder\.(resnet|patch_embed)\..*",
     ),

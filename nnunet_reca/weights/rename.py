@@ -1,7 +1,7 @@
 """Rename tables: how the parameters of a published layout map to ours. What no rule knows is an error."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,12 +17,14 @@ class Rule:
         target: our name, with the pattern's groups as ``{0}``, ``{1}``, ...; None drops the tensor.
         transform: applied to the tensor, None keeps it.
         part: (i, n): the tensor is the i-th of n that are stacked, along the first axis, into the target.
+        reason: of a tensor that is dropped, where a user should know.
     """
 
     pattern: str
     target: str | None
     transform: Callable[[Tensor], Tensor] | None = None
     part: tuple[int, int] = (0, 1)
+    reason: str = ""
 
 
 def rename(source: Mapping[str, Tensor], rules: Sequence[Rule]) -> dict[str, Tensor]:
@@ -34,7 +36,7 @@ def rename(source: Mapping[str, Tensor], rules: Sequence[Rule]) -> dict[str, Ten
     parts: dict[str, list[Tensor | None]] = {}
     unknown = []
     for name, tensor in source.items():
-        rule, match = next(((r, m) for r in rules if (m := re.fullmatch(r.pattern, name))), (None, None))
+        rule, match = matching(name, rules)
         if rule is None or match is None:
             unknown.append(name)
         elif rule.target is not None:
@@ -50,6 +52,17 @@ def rename(source: Mapping[str, Tensor], rules: Sequence[Rule]) -> dict[str, Ten
     if incomplete:
         raise ValueError(f"expected every part of {some_of(incomplete)}, but the source lacks some")
     return {t: _stack([p for p in slots if p is not None]) for t, slots in parts.items()}
+
+
+def matching(name: str, rules: Sequence[Rule]) -> tuple[Rule, re.Match[str]] | tuple[None, None]:
+    """The first rule that matches a name, and its match."""
+    return next(((r, m) for r in rules if (m := re.fullmatch(r.pattern, name))), (None, None))
+
+
+def dropped(names: Iterable[str], rules: Sequence[Rule]) -> dict[str, str]:
+    """Names that are dropped for a reason, and the reason."""
+    found = {name: matching(name, rules)[0] for name in names}
+    return {name: rule.reason for name, rule in found.items() if rule and rule.target is None and rule.reason}
 
 
 def fillable(network: nn.Module) -> dict[str, Tensor]:

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from nnunet_reca import architectures
-from nnunet_reca.weights.convert import Layout, beyond_depth
+from nnunet_reca.weights.convert import beyond_depth
+from nnunet_reca.weights.layout import Layout
 from nnunet_reca.weights.rename import Rule, fillable
 
 #: parameters whose width depends on the depth of the network, by network
@@ -51,7 +52,7 @@ def trained_layout(trained: nn.Module, network: nn.Module) -> Layout:
     return Layout(
         f"{kind} of nnunet_reca",
         kind,
-        lambda names: True,
+        (re.escape(next(iter(fillable(trained)))),),
         lambda source, network: [Rule(r".*\.num_batches_tracked", None), Rule("(.*)", "{0}")],
         absent="|".join(deeper) or r"$^",
         depth_dependent=_DEPTH_DEPENDENT.get(kind, r"$^"),

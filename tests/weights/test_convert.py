@@ -3,7 +3,6 @@
 import json
 import sys
 import types
-import warnings
 
 import numpy as np
 import pytest
@@ -12,6 +11,7 @@ from golden_io import golden_cases
 from golden_network import as_list
 from nnunetv2.run.load_pretrained_weights import load_pretrained_weights
 from plan_factory import DATASET_JSON, make_configuration, make_plans
+from published_states import monai_network, our_network, self_supervised
 
 from nnunet_reca import trainers
 from nnunet_reca.architectures import NnFormer, SwinUnet, SwinUNETR
@@ -23,35 +23,6 @@ from nnunet_reca.weights.convert import convert
 from nnunet_reca.weights.layouts import known_layouts
 from nnunet_reca.weights.nnformer import nnformer_arguments, nnformer_rules
 from nnunet_reca.weights.swin_unetr import swin_unetr_arguments, swin_unetr_rules
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")
-    from monai.networks.nets import SwinUNETR as MonaiSwinUNETR
-
-DEPTHS, HEADS = (2, 2, 2, 2), (1, 2, 4, 8)
-
-
-def monai_network(dimensions=2, **options):
-    torch.manual_seed(3)
-    source = MonaiSwinUNETR(
-        in_channels=1,
-        out_channels=3,
-        feature_size=12,
-        depths=DEPTHS,
-        num_heads=HEADS,
-        spatial_dims=dimensions,
-        **options,
-    ).eval()
-    with torch.no_grad():
-        for parameter in source.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.05)
-    return source
-
-
-def our_network(dimensions=2):
-    strides = [[1] * dimensions] + [[2] * dimensions] * 5
-    stages = {"depths": DEPTHS, "num_heads": HEADS}
-    return SwinUNETR(1, 3, strides=strides, feature_size=12, **stages, carry="none", index_scheme="cropped").eval()
 
 
 def copy_heads(network, source):
@@ -124,10 +95,6 @@ def test_folded_merging_sums_repeated_columns_and_can_learn_the_missing_ones():
     torch.testing.assert_close(merge.reduction.weight @ merge.norm.bias, weight @ shift, atol=1e-5, rtol=1e-4)
     network(torch.randn(1, 1, 64, 32, 32)).square().mean().backward()
     assert all(chunk.abs().max() > 0 for chunk in merge.reduction.weight.grad.chunk(8, dim=1))
-
-
-def self_supervised(source, prefix):
-    return {f"{prefix}{n.replace('mlp.linear', 'mlp.fc')}": t for n, t in source.swinViT.state_dict().items()}
 
 
 @pytest.mark.parametrize(
@@ -291,7 +258,7 @@ def test_npz_and_safetensors_are_read(tmp_path):
     np.savez(tmp_path / "a.npz", **{"Transformer/x": np.ones((2, 3))})
     save_file({"module.x": torch.ones(2, 3)}, tmp_path / "a.safetensors")
     assert read_checkpoint(tmp_path / "a.npz")["Transformer/x"].shape == (2, 3)
-    assert list(read_checkpoint(tmp_path / "a.safetensors")) == ["x"]
+    assert list(read_checkpoint(tmp_path / "a.safetensors")) == ["module.x"]
 
 
 @pytest.fixture
@@ -355,3 +322,71 @@ def test_command_fails_with_one_line_and_writes_nothing(planned, tmp_path, capsy
     error = capsys.readouterr().err
     assert message in error and len(error.strip().splitlines()) == 1
     assert not output.exists()
+
+
+def words_for(source, output, trainer="nnUNetTrainerSwinUNETRReca_tiny"):
+    return [str(source), "-tr", trainer, "-d", "999", "-c", "2d", "-o", str(output)]
+
+
+@pytest.fixture
+def own_trainers(tmp_path, monkeypatch):
+    """A folder of trainers that nnU-Net searches, with the FAQ's subclass, one of a subclass, and somebody else's."""
+    folder = tmp_path / "my_trainers"
+    folder.mkdir()
+    (folder / "gentle.py").write_text(
+        "import dataclasses\n"
+        "from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer\n"
+        "from nnunet_reca.trainers import nnUNetTrainerSwinUNETRReca_tiny\n"
+        "class nnUNetTrainerGentle(nnUNetTrainerSwinUNETRReca_tiny):\n"
+        "    def __init__(self, plans, configuration, fold, dataset_json, device):\n"
+        "        super().__init__(plans, configuration, fold, dataset_json, device)\n"
+        "        self.recipe = dataclasses.replace(self.recipe, initial_lr=1e-4)\n"
+        "class nnUNetTrainerSwinUNETRReca_myLoss(nnUNetTrainerGentle):\n"
+        "    pass\n"
+        "class nnUNetTrainerOfSomebody(nnUNetTrainer):\n"
+        "    pass\n"
+    )
+    monkeypatch.setenv("nnUNet_extTrainer", str(folder))
+    return folder
+
+
+@pytest.mark.parametrize("name", ["nnUNetTrainerGentle", "nnUNetTrainerSwinUNETRReca_myLoss"])
+def test_command_converts_for_trainers_of_ones_own(planned, own_trainers, tmp_path, capsys, name):
+    torch.save(monai_network().state_dict(), tmp_path / "monai.pt")
+    assert main(words_for(tmp_path / "monai.pt", tmp_path / "weights.pth", name)) == 0, capsys.readouterr().err
+    assert f"-tr {name} -pretrained_weights" in capsys.readouterr().out
+    network = trainers.nnUNetTrainerSwinUNETRReca_tiny.new_network(planned[0], "2d", planned[1])
+    load_pretrained_weights(network, str(tmp_path / "weights.pth"))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("nnUNetTrainerOfSomebody", "or a subclass of one in a folder that nnUNet_extTrainer names"),
+        ("nnUNetTrainerNobody", "or a subclass of one in a folder that nnUNet_extTrainer names"),
+        ("nnUNetTrainerSwinUNETRReca_tiny_5epoch", "for example nnUNetTrainerSwinUNETRReca_tiny_50epochs"),
+        ("Needy", "look-up of Needy fails: ModuleNotFoundError: No module named 'not_installed_here'"),
+    ],
+)
+def test_trainers_that_cannot_be_had_say_why(planned, own_trainers, tmp_path, capsys, name, message):
+    if name == "Needy":
+        (own_trainers / "needy.py").write_text("import not_installed_here\n")
+    torch.save(monai_network().state_dict(), tmp_path / "monai.pt")
+    assert main(words_for(tmp_path / "monai.pt", tmp_path / "weights.pth", name)) == 1
+    error = capsys.readouterr().err
+    assert message in error and len(error.strip().splitlines()) == 1
+
+
+def test_command_takes_the_part_that_is_asked_for(planned, tmp_path, capsys):
+    state = monai_network().state_dict()
+    content = {"student": {f"net.{n}": t for n, t in state.items()}, "teacher": {n: 2 * t for n, t in state.items()}}
+    torch.save(content, tmp_path / "both.pt")
+    output, name = tmp_path / "weights.pth", "encoder.stages.0.blocks.0.norm1.weight"
+    for words, factor in ((["--part", "student"], 1), ([], 2)):
+        assert main([*words_for(tmp_path / "both.pt", output), *words, "--overwrite"]) == 0
+        weights = torch.load(output)["network_weights"]
+        assert torch.equal(weights[name], factor * state["swinViT.layers1.0.blocks.0.norm1.weight"])
+        text = capsys.readouterr().out
+        assert ("teacher; student.net would fit, too" in text) is (factor == 2)
+    assert main([*words_for(tmp_path / "both.pt", output), "--part", "tutor", "--overwrite"]) == 1
+    assert "student.net, teacher, got 'tutor'" in capsys.readouterr().err

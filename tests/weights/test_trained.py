@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import zipfile
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from nnunet_reca import trainers
 from nnunet_reca.cli.convert_weights import main
 from nnunet_reca.plans.networks import NETWORKS
 from nnunet_reca.weights.adapt import fold_sublattices, resize_bias_table
+from nnunet_reca.weights.checkpoint import read_content
 from nnunet_reca.weights.convert import convert
 from nnunet_reca.weights.trained import trained_layout, trained_network
 
@@ -143,6 +145,65 @@ def test_checkpoint_of_another_version_says_so():
     plans["configurations"]["x"]["architecture"]["arch_kwargs"]["newer"] = 1
     with pytest.raises(ValueError, match="this version's SwinUNETR.*'newer'"):
         trained_network(checkpoint)
+
+
+def spelled_for_another_numpy(file, core):
+    """The same file, as numpy 1 ("core") or 2 ("_core") names its functions in it."""
+    other = {"core": "_core", "_core": "core"}[core]
+    with zipfile.ZipFile(file) as source:
+        entries = {info: source.read(info) for info in source.infolist()}
+    with zipfile.ZipFile(file, "w") as target:
+        for info, data in entries.items():
+            if info.filename.endswith("data.pkl"):
+                data = data.replace(f"cnumpy.{other}.multiarray\n".encode(), f"cnumpy.{core}.multiarray\n".encode())
+                assert b"cnumpy." + core.encode() in data
+            target.writestr(info, data)
+
+
+@pytest.mark.parametrize("core", ["core", "_core"])
+def test_own_checkpoints_of_every_numpy_are_read_without_trusting_them(tmp_path, core):
+    checkpoint, before = make_checkpoint(trainer_of("SwinUnet"), SHALLOW)
+    checkpoint["logging"] |= {"array": np.arange(3.0), "flags": [np.bool_(True), np.float16(2)], "name": np.str_("a")}
+    file = tmp_path / "checkpoint_final.pth"
+    torch.save(checkpoint, file)
+    spelled_for_another_numpy(file, core)
+    content = read_content(file)
+    assert content["logging"]["dice"] == [0.5, 3] and content["logging"]["array"].tolist() == [0, 1, 2]
+    trained = trained_network(content)
+    _, report = convert(content, before, [trained_layout(trained, before)], trained)
+    assert report.part == "network_weights" and "encoder.norm.weight" in report.loaded
+
+
+class Intruder:
+    """Creates a file when it is unpickled."""
+
+    def __init__(self, file):
+        self.file = str(file)
+
+    def __reduce__(self):
+        return open, (self.file, "w")
+
+
+def test_code_in_a_checkpoint_of_ones_own_is_not_run(tmp_path):
+    checkpoint, _ = make_checkpoint(trainer_of("SwinUnet"), SHALLOW)
+    checkpoint["logging"]["dice"].append(Intruder(tmp_path / "ran"))
+    torch.save(checkpoint, tmp_path / "checkpoint_final.pth")
+    with pytest.raises(ValueError, match="damaged, or holds pickled objects other than tensors.*--trust-pickle"):
+        read_content(tmp_path / "checkpoint_final.pth")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_an_averaged_copy_in_a_checkpoint_of_ones_own_is_found(tmp_path):
+    checkpoint, before = make_checkpoint(trainer_of("SwinUnet"), SHALLOW)
+    twice = {n: 2 * t for n, t in checkpoint["network_weights"].items()}
+    checkpoint |= {"network_weights": {f"_orig_mod.{n}": t for n, t in checkpoint["network_weights"].items()}}
+    checkpoint["ema"] = {f"module.{n}": t for n, t in twice.items()}
+    trained = trained_network(checkpoint)
+    for part, expected in ((None, twice), ("network_weights", before.state_dict())):
+        after = trainer_of("SwinUnet").new_network(make_plans(x=SHALLOW), "x", DATASET_JSON)
+        _, report = convert(checkpoint, after, [trained_layout(trained, after)], trained, part=part)
+        assert report.part == (part or "ema")
+        assert torch.equal(after.encoder.norm.weight, expected["encoder.norm.weight"])
 
 
 def test_command_takes_nnunets_checkpoint_without_trusting_it_and_nnunet_loads_the_result(folders, tmp_path, capsys):
