@@ -106,7 +106,7 @@ def read_case(model: TrainedModel, files: Sequence[Path], previous: Path | None 
     if cascade != (previous is not None):
         text = "a cascade: give its previous stage's prediction with" if cascade else "no cascade: leave out"
         raise ValueError(f"the model is {text} -prev_stage_prediction")
-    image, properties = _read(model, files)
+    image, properties = _read(model, "read_images", *files)
     channels = len(predictor.dataset_json.get("channel_names") or predictor.dataset_json.get("modality"))
     if len(image) != channels:
         raise ValueError(
@@ -132,7 +132,7 @@ def read_segmentation(model: TrainedModel, file: Path, shape: Sequence[int]) -> 
     Raises:
         ValueError: if it cannot be read or has another shape.
     """
-    labels = _read(model, [file])[0][0]
+    labels = _read(model, "read_seg", file)[0][0]
     if labels.shape != tuple(shape):
         raise ValueError(
             f"expected {file} to have the image's shape {tuple(shape)}, got {labels.shape}; give its segmentation"
@@ -171,11 +171,13 @@ def centre_of_largest_object(labels: np.ndarray, regions: Sequence[Sequence[int]
     return tuple(int(i) for i in largest[distances.argmin()])
 
 
-def _read(model: TrainedModel, files: Sequence[Path]) -> tuple[np.ndarray, dict[str, Any]]:
-    reader = model.predictor.plans_manager.image_reader_writer_class()
+def _read(model: TrainedModel, method: str, *files: Path) -> tuple[np.ndarray, dict[str, Any]]:
+    """What nnU-Net's reader of the data set makes of files, by its method for images or for segmentations."""
+    read = getattr(model.predictor.plans_manager.image_reader_writer_class(), method)
+    names = [str(f) for f in files]
     try:
         with contextlib.redirect_stdout(io.StringIO()) as said:
-            return reader.read_images([str(f) for f in files])
+            return read(names[0] if method == "read_seg" else names)
     except Exception as error:  # readers of any file format raise what they like
         lines = [*str(error).strip().splitlines()[-1:], *said.getvalue().splitlines()[:1], type(error).__name__]
-        raise ValueError(f"{', '.join(str(f) for f in files)} cannot be read: {lines[0]}") from error
+        raise ValueError(f"{', '.join(names)} cannot be read: {lines[0]}") from error

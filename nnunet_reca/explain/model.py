@@ -13,6 +13,7 @@ from torch import nn
 
 from nnunet_reca._discovery import register
 from nnunet_reca.explain.chains import Chain, carry_chains
+from nnunet_reca.results.labels import read_labels, values_of
 
 
 @dataclass(frozen=True)
@@ -41,14 +42,8 @@ class TrainedModel:
     @property
     def regions(self) -> dict[str, tuple[int, ...]]:
         """Labels that make up each object that the model predicts, by the data set's names."""
-        labels, manager = self.predictor.dataset_json["labels"], self.predictor.label_manager
-        wanted = manager.foreground_regions if manager.has_regions else manager.foreground_labels
-        found = {}
-        for name, value in labels.items():
-            key = tuple(value) if isinstance(value, list | tuple) else value
-            if key in [tuple(w) if isinstance(w, list | tuple) else w for w in wanted]:
-                found[name] = key if isinstance(key, tuple) else (key,)
-        return found
+        labels = read_labels(self.predictor.label_manager)
+        return {name: values_of(region) for name, region in labels.regions.items()}
 
 
 def load_model(

@@ -1,62 +1,71 @@
-"""Arrays of an image as NIfTI files on the grid of the image's own file."""
+"""Arrays of an image as NIfTI files, placed as nnU-Net's writers place a segmentation."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 import SimpleITK as sitk
+from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
-from nnunet_reca.explain.grid import Turn
-
-#: spacing, origin and direction in SimpleITK's order and orientation
-Geometry = tuple[tuple[float, ...], tuple[float, ...], tuple[float, ...]]
+#: spacing of a slice over that of its pixels from which nnU-Net's readers mean a 2D image
+FLAT = 999
 
 
-def geometry(properties: Mapping[str, Any]) -> Geometry:
-    """Geometry of the reader's array, from what nnU-Net's readers note down."""
-    if "sitk_stuff" in properties:
-        stuff = properties["sitk_stuff"]
-        return tuple(stuff["spacing"]), tuple(stuff["origin"]), tuple(stuff["direction"])
+def directions(properties: Mapping[str, Any]) -> np.ndarray | None:
+    """Directions of the axes of the reader's array, in columns: left, posterior, superior; None where unknown.
+
+    Of a sheared image the axes are not at right angles.
+    """
     if "nibabel_stuff" in properties:
         stuff = properties["nibabel_stuff"]
-        affine = np.diag([-1.0, -1, 1, 1]) @ stuff.get("reoriented_affine", stuff["original_affine"])  # RAS to LPS
-        spacing = np.linalg.norm(affine[:3, :3], axis=0)
-        return tuple(spacing), tuple(affine[:3, 3]), tuple((affine[:3, :3] / spacing).ravel())
-    spacing = tuple(float(s) for s in properties["spacing"])[::-1]
-    axes = 2 if spacing[2] > 100 * spacing[0] else 3  # nnU-Net gives a 2D image one slice, of a spacing of 999
-    return spacing[:axes], (0.0,) * axes, tuple(np.eye(axes).ravel())
-
-
-def has_patient(properties: Mapping[str, Any]) -> bool:
-    """Whether the image's file has a place and an orientation in space."""
-    return "sitk_stuff" in properties or "nibabel_stuff" in properties
+        columns = np.diag([-1.0, -1, 1]) @ stuff.get("reoriented_affine", stuff["original_affine"])[:3, :3]  # RAS to LPS
+        return (columns / np.linalg.norm(columns, axis=0))[:, ::-1]
+    if len(properties.get("sitk_stuff", {}).get("direction", ())) == 9:
+        return np.reshape(properties["sitk_stuff"]["direction"], (3, 3))[:, ::-1]
+    return None
 
 
 def unit(properties: Mapping[str, Any]) -> str:
     """Unit of the spacing: mm, and of pictures, which have none, px."""
-    return "mm" if has_patient(properties) or len(geometry(properties)[0]) == 3 else "px"
+    has_space = "sitk_stuff" in properties or "nibabel_stuff" in properties
+    return "mm" if has_space or not _is_flat(properties) else "px"
 
 
 def write_nifti(array: np.ndarray, file: Path, properties: Mapping[str, Any]) -> None:
-    """Write an array (Z, Y, X) of the reader as the image's file has it; a slice of a 2D image is written in 2D."""
-    turn = Turn.of(properties)
-    spacing, origin, direction = _turned(geometry(properties), turn, array.shape)
-    image = sitk.GetImageFromArray(array[0] if len(spacing) == 2 else turn.file_array(array))
-    image.SetSpacing(spacing)
-    image.SetOrigin(origin)
-    image.SetDirection(direction)
+    """Write an array (Z, Y, X) of the reader where nnU-Net's writer of the same data set puts its segmentation.
+
+    A slice of a 2D image is written in 2D. Formats without a place in space lie at the origin, in the reader's spacing.
+    """
+    if "nibabel_stuff" in properties:
+        nibabel.save(_as_nibabel(array, properties["nibabel_stuff"]), file)
+        return
+    stuff = properties.get("sitk_stuff") or _plain(properties)
+    image = sitk.GetImageFromArray(array[0] if len(stuff["spacing"]) == 2 else array)
+    image.SetSpacing(stuff["spacing"])
+    if "direction" in stuff:
+        image.SetOrigin(stuff["origin"])
+        image.SetDirection(stuff["direction"])
+    if "original_orientation" in stuff:
+        image = sitk.DICOMOrient(image, stuff["original_orientation"])
     sitk.WriteImage(image, str(file), True)
 
 
-def _turned(read: Geometry, turn: Turn, shape: Sequence[int]) -> Geometry:
-    """Geometry of the file's array; ``shape`` is that of the reader's."""
-    if turn == Turn():
-        return read
-    spacing, origin, direction = map(np.array, read)
-    columns = direction.reshape(3, 3)
-    axes = [2 - axis for axis in turn.axes[::-1]]  # X Y Z
-    first = turn.reader_voxel((0, 0, 0), shape)[::-1]
-    place = origin + columns @ (spacing * first)
-    columns = columns[:, axes] * np.where(turn.against[::-1], -1, 1)
-    return tuple(spacing[axes].tolist()), tuple(place.tolist()), tuple(columns.ravel().tolist())
+def _as_nibabel(array: np.ndarray, stuff: Mapping[str, Any]) -> nibabel.Nifti1Image:
+    """Array on its affine, which may be sheared, turned back where the reader has turned it."""
+    original = stuff["original_affine"]
+    image = nibabel.Nifti1Image(array.T, stuff.get("reoriented_affine", original))
+    if "reoriented_affine" in stuff:
+        image = image.as_reoriented(ornt_transform(axcodes2ornt("RAS"), io_orientation(original)))
+    return image
+
+
+def _plain(properties: Mapping[str, Any]) -> dict[str, Any]:
+    spacing = [float(s) for s in properties["spacing"]][::-1]
+    return {"spacing": spacing[:2] if _is_flat(properties) else spacing}
+
+
+def _is_flat(properties: Mapping[str, Any]) -> bool:
+    across, *along = properties["spacing"]
+    return across >= FLAT * max(along)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from nnunet_reca.explain.nifti import geometry, has_patient
+from nnunet_reca.explain.nifti import directions
 
 #: patient axis (left, posterior, superior) -> name of the plane across it, letters of its low and high ends
 PATIENT_AXES = (("sagittal", "R", "L"), ("coronal", "A", "P"), ("axial", "I", "S"))
@@ -61,11 +61,9 @@ class Plane:
 def planes_of(properties: Mapping[str, Any], axes: Sequence[int]) -> list[Plane]:
     """Planes across the given axes of an image's array; patient orientation as in the image's geometry."""
     spacing = [float(s) for s in properties["spacing"]]
-    _, _, direction = geometry(properties)
-    known = len(direction) == 9 and has_patient(properties)
-    columns = np.reshape(direction, (3, 3))[:, ::-1] if known else np.eye(3)  # of the array's axes
-    patient = np.abs(columns).argmax(0)
-    if not known or len(set(patient)) < 3:
+    columns = directions(properties)
+    patient = np.arange(0) if columns is None else np.abs(columns).argmax(0)
+    if columns is None or len(set(patient)) < 3:
         return [_plain_plane(axis, spacing) for axis in axes]
     forward = columns[patient, range(3)] > 0
     planes = []

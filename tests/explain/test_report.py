@@ -177,6 +177,18 @@ def test_regions_and_several_channels(tmp_path, scenes):
         assert np.allclose(scene.image, np.clip((flat - low) / (high - low), 0, 1), atol=1e-4)
 
 
+@pytest.mark.parametrize("labels", [{"Anterior": "1", "Posterior": "2"}, {"Anterior": [1], "Posterior": [2]}])
+def test_labels_are_read_as_nnunet_reads_them(tmp_path, scenes, labels):
+    dataset = DATASET_JSON | {"labels": {"background": 0, **labels}}
+    model = make_model_folder(tmp_path, "nnUNetTrainerSwinUnet_tiny", SMALL_2D, dataset)
+    output = tmp_path / "out"
+    assert run(model, make_case(tmp_path / "images"), output, "--label", "Posterior") == 0
+    content = json.loads((output / "explain.json").read_text(encoding="utf-8"))
+    assert content["predicted_label"] == 2
+    (scene,) = scenes.values()
+    assert scene.objects == ["Anterior", "Posterior"] and set(np.unique(scene.full)) <= {0, 1, 2}
+
+
 def test_a_cascade_gets_its_previous_stage(tmp_path, capsys):
     cascade = SMALL_3D | {"previous_stage": "low"}
     model = make_model_folder(tmp_path, "nnUNetTrainerSwinUNETRReca_tiny", cascade)
