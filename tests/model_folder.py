@@ -52,6 +52,7 @@ def make_model_folder(
         "transpose_backward": np.argsort(transpose).tolist(),
         "foreground_intensity_properties_per_channel": {str(c): {} for c in range(channels)},
     }
+    rewritten = cls.rewritten(plans, "x")
     torch.manual_seed(0)
     network = cls.new_network(plans, "x", dataset)
     with torch.no_grad():
@@ -63,11 +64,11 @@ def make_model_folder(
         content = {
             "network_weights": network.state_dict(),
             "trainer_name": trainer,
-            "init_args": {"configuration": "x"},
+            "init_args": {"plans": rewritten, "configuration": "x", "fold": fold, "dataset_json": dataset},
             "inference_allowed_mirroring_axes": tuple(range(len(configuration["patch_size"]))),
         }
         torch.save(content, model / f"fold_{fold}" / "checkpoint_final.pth")
-    (model / "plans.json").write_text(json.dumps(cls.rewritten(plans, "x")))
+    (model / "plans.json").write_text(json.dumps(rewritten))
     (model / "dataset.json").write_text(json.dumps(dataset))
     return model
 

@@ -17,6 +17,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 
+from nnunet_reca.explain.legend import legend_below, wrapped
 from nnunet_reca.explain.overlap import Cut, Scores
 from nnunet_reca.explain.planes import Plane
 from nnunet_reca.results.palette import ON_GREY
@@ -28,6 +29,7 @@ DPI = 200
 WIDTH, BAR = 1.95, 0.09
 #: White that shows on white.
 OUTLINED: dict[str, Any] = {"color": "white", "path_effects": [withStroke(linewidth=2, foreground="black")]}
+THIN = [withStroke(linewidth=1, foreground="black")]
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,11 @@ class Scene:
     differ: int
     objects: Sequence[str]
 
+    @property
+    def numbered(self) -> bool:
+        """Whether there are more objects than colours, so that their numbers tell them apart."""
+        return len(self.objects) > len(ON_GREY)
+
 
 def draw_attention(file: Path, scene: Scene, columns: Sequence[Column]) -> None:
     """One figure: rows carry on, carry off and difference, columns the prediction and the layers.
@@ -90,7 +97,7 @@ def draw_attention(file: Path, scene: Scene, columns: Sequence[Column]) -> None:
     height = WIDTH * min(1.8, max(0.55, zoom[3] / zoom[2]))
     heights = [height, height, BAR, height, BAR] if recurrent else [height, BAR]
     shown = [0, 1, 3] if recurrent else [0]
-    size = (max(5, 0.55 + (len(columns) + 1) * (WIDTH + 0.12)), sum(heights) + (2.8 if recurrent else 1.9))
+    size = (max(5, 0.55 + (len(columns) + 1) * (WIDTH + 0.12)), sum(heights) + (2.5 if recurrent else 1.6))
     figure = Figure(figsize=size, dpi=DPI, layout=ConstrainedLayoutEngine(h_pad=0.07))
     axes = figure.subplots(len(heights), len(columns) + 1, height_ratios=heights, squeeze=False)
     for row in set(range(len(heights))) - set(shown):
@@ -109,8 +116,8 @@ def draw_attention(file: Path, scene: Scene, columns: Sequence[Column]) -> None:
     axes[shown[-1], 0].set_xlabel(scene.unit, fontsize=7, labelpad=1)
     for row, name in zip(shown, ("carry on", "carry off", "on − off") if recurrent else ("attention",), strict=True):
         axes[row, 0].set_ylabel(f"{name}\n{scene.unit}", fontsize=8)
-    figure.suptitle(scene.title, fontsize=8)
-    _legend(figure, scene)
+    figure.suptitle(wrapped(figure, scene.title, 8), fontsize=8)
+    legend_below(figure, _handles(scene))
     figure.savefig(file)
 
 
@@ -118,12 +125,14 @@ def _prediction_panels(axes: Sequence[Axes], scene: Scene) -> None:
     """Predictions with the carry and without it on the image, and where both differ."""
     _background(axes[0], scene.colour, scene.plane)
     _outlines(axes[0], scene.full, scene)
+    _numbers(axes[0], scene.full, scene)
     _place(axes[0], scene)
     axes[0].set_title("prediction", fontsize=7)
     if scene.without is None:
         return
     _background(axes[1], scene.colour, scene.plane)
     _outlines(axes[1], scene.without, scene)
+    _numbers(axes[1], scene.without, scene)
     axes[1].set_title("prediction, every carry cut", fontsize=7)
     _background(axes[2], scene.image, scene.plane)
     here = scene.full != scene.without
@@ -212,6 +221,16 @@ def _outlines(axis: Axes, labels: np.ndarray, scene: Scene, width: float = 1.0) 
         axis.add_collection(LineCollection(segments, colors=_colour(number - 1), linewidths=width))
 
 
+def _numbers(axis: Axes, labels: np.ndarray, scene: Scene) -> None:
+    """Numbers of the objects where colours do not suffice, each on the voxel nearest to the object's centre."""
+    for number in np.unique(labels[labels > 0]) if scene.numbered else ():
+        voxels = np.argwhere(labels == number)
+        row, column = voxels[((voxels - voxels.mean(0)) ** 2).sum(1).argmin()] + 0.5
+        dy, dx = scene.plane.spacing
+        place: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 5, "clip_on": True}
+        axis.text(column * dx, row * dy, str(number), color="white", **place, path_effects=THIN)
+
+
 def _extent(values: np.ndarray, plane: Plane) -> tuple[float, float, float, float]:
     return 0, values.shape[1] * plane.spacing[1], values.shape[0] * plane.spacing[0], 0
 
@@ -220,18 +239,19 @@ def _colour(number: int) -> str:
     return ON_GREY[number % len(ON_GREY)]
 
 
-def _legend(figure: Figure, scene: Scene) -> None:
+def _handles(scene: Scene) -> list[Any]:
+    """What the legend explains: the objects in the plane, the patch and the token."""
     present = set(np.unique(scene.full)) | (set() if scene.without is None else set(np.unique(scene.without)))
     handles: list[Any] = [
-        Swatch(facecolor="none", edgecolor=_colour(i), label=name)
+        Swatch(facecolor="none", edgecolor=_colour(i), label=f"{i + 1}: {name}" if scene.numbered else name)
         for i, name in enumerate(scene.objects)
         if i + 1 in present
     ]
-    handles += [
+    return [
+        *handles,
         Swatch(facecolor="none", edgecolor="grey", linestyle=":", label="the network's input"),
         Swatch(facecolor="none", edgecolor="grey", label="token of the voxel (+)"),
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(6, len(handles)), fontsize=6.5, frameon=False)
 
 
 def draw_cuts(file: Path, title: str, cuts: Sequence[Cut]) -> None:
@@ -249,11 +269,10 @@ def draw_cuts(file: Path, title: str, cuts: Sequence[Cut]) -> None:
         axis.tick_params(axis="y", labelsize=6)
         axis.axhline(0, color="black", linewidth=0.6)
         axis.spines[["top", "right"]].set_visible(False)
-        axis.margins(y=0.15)
+        axis.margins(y=0.25)
     axes[-1].set_xlabel("where the carry is cut", fontsize=8)
-    handles, names = axes[0].get_legend_handles_labels()
-    figure.legend(handles, names, fontsize=7, frameon=False, loc="outside right upper")
-    axes[0].set_title(title, fontsize=7)
+    legend_below(figure, axes[0].containers)
+    figure.suptitle(wrapped(figure, title, 7), fontsize=7)
     figure.savefig(file)
 
 

@@ -20,7 +20,9 @@ def directions(properties: Mapping[str, Any]) -> np.ndarray | None:
     """
     if "nibabel_stuff" in properties:
         stuff = properties["nibabel_stuff"]
-        columns = np.diag([-1.0, -1, 1]) @ stuff.get("reoriented_affine", stuff["original_affine"])[:3, :3]  # RAS to LPS
+        columns = (
+            np.diag([-1.0, -1, 1]) @ stuff.get("reoriented_affine", stuff["original_affine"])[:3, :3]
+        )  # RAS to LPS
         return (columns / np.linalg.norm(columns, axis=0))[:, ::-1]
     if len(properties.get("sitk_stuff", {}).get("direction", ())) == 9:
         return np.reshape(properties["sitk_stuff"]["direction"], (3, 3))[:, ::-1]
