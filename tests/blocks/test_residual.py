@@ -87,6 +87,21 @@ def test_inference_of_the_whole_network(dimensions, deep_supervision):
     compare(network(x), lambda: network(x), [x])
 
 
+def test_two_voxels_at_the_bottleneck_cost_float32_digits_with_and_without_gradients():
+    """Instance norm over two voxels multiplies a difference by up to eps^-0.5; both paths are equal in float64."""
+    torch.manual_seed(1)
+    strides = [[1, 1], [2, 2], [2, 2], [1, 2]]
+    network = SwinUNETR(2, 3, strides=strides, depths=(2, 2), num_heads=(3, 6), window_sizes=(7, 7)).double().eval()
+    x = torch.randn(1, 2, 4, 16, dtype=torch.float64)
+    exact = network(x)
+    compare(exact, lambda: network(x), [x])
+    network.float()
+    with torch.no_grad():
+        inference = network(x.float())
+    for output in (network(x.float()), inference):
+        assert (output - exact).abs().max() < 2e-3 * exact.std()
+
+
 @pytest.mark.parametrize("tokens", [1, 7, 100, 10**6])
 def test_mlp_in_parts(tokens):
     torch.manual_seed(0)
