@@ -10,9 +10,13 @@ in the module between calls. A kind without parameters leaves the state dict to 
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from nnunet_reca.ops import carry_query
+
+#: keeps the length of a zero query differentiable
+EPS = 1e-12
 
 
 class Carry(nn.Module):
@@ -56,8 +60,76 @@ class SumCarry(Carry):
         return q_hat, q_hat
 
 
+class MeanCarry(Carry):
+    """Mean of all queries so far, (q_0 + ... + q_i) / (i + 1): the logits keep their scale. The state is the sum."""
+
+    def forward(self, q: Tensor, state: Tensor | None, layer: int) -> tuple[Tensor, Tensor | None]:
+        total = carry_query(q, state)
+        return total / (layer + 1), total
+
+
+class GatedCarry(Carry):
+    """q_hat_i = q_i + g_i q_hat_{i-1} with a learned factor g per layer and head.
+
+    All factors start at 0, so that a training starts as self-attention. The first layer of a chain has none.
+    """
+
+    #: parameters that are never decayed
+    no_weight_decay = ("gate",)
+
+    def __init__(self, depth: int, num_heads: int) -> None:
+        super().__init__(depth, num_heads)
+        if depth > 1:
+            self.gate = nn.Parameter(torch.zeros(depth - 1, num_heads))
+
+    def forward(self, q: Tensor, state: Tensor | None, layer: int) -> tuple[Tensor, Tensor | None]:
+        if state is not None:
+            gate = self.gate[layer - 1].to(torch.promote_types(state.dtype, torch.float32))
+            state = (state.unflatten(-1, (self.num_heads, -1)) * gate.unsqueeze(-1)).flatten(-2)
+        q_hat = carry_query(q, state)
+        return q_hat, q_hat
+
+
+class NormedCarry(Carry):
+    """The sum's direction with the length of the layer's own query, per token and head; the state is the sum.
+
+    query_i = |q_i| s_i / |s_i| with s_i = q_0 + ... + q_i: no sharper logits, however long the chain.
+    """
+
+    def forward(self, q: Tensor, state: Tensor | None, layer: int) -> tuple[Tensor, Tensor | None]:
+        total = carry_query(q, state)
+        if state is None:
+            return q, total
+        own, heads = (t.to(total.dtype).unflatten(-1, (self.num_heads, -1)) for t in (q, total))
+        length, wanted = (t.square().sum(-1, keepdim=True).add(EPS).sqrt() for t in (heads, own))
+        return (heads * (wanted / length)).flatten(-2), total
+
+
+class DetachedCarry(Carry):
+    """The published sum without a gradient through the carry: each layer learns its own query only."""
+
+    def forward(self, q: Tensor, state: Tensor | None, layer: int) -> tuple[Tensor, Tensor | None]:
+        q_hat = carry_query(q, None if state is None else state.detach())
+        return q_hat, q_hat
+
+
+class PreviousCarry(Carry):
+    """q_i + q_{i-1}: the query of the layer before alone, not of all before; the state is the layer's own query."""
+
+    def forward(self, q: Tensor, state: Tensor | None, layer: int) -> tuple[Tensor, Tensor | None]:
+        return carry_query(q, state), q
+
+
 #: kind, as in the argument ``carry`` of the networks -> class
-CARRIES: dict[str, type[Carry]] = {"none": NoCarry, "sum": SumCarry}
+CARRIES: dict[str, type[Carry]] = {
+    "none": NoCarry,
+    "sum": SumCarry,
+    "mean": MeanCarry,
+    "gated": GatedCarry,
+    "normed": NormedCarry,
+    "detached": DetachedCarry,
+    "previous": PreviousCarry,
+}
 #: behind a kind: the state is shifted with the windows and stays with its token, instead of passing by window index
 SPATIAL = "_spatial"
 

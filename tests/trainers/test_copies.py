@@ -1,4 +1,4 @@
-"""Copies of whole networks, as EMA, multiprocessing and other training codes make them, in every precision and option."""
+"""Copies of whole networks, as EMA, multiprocessing and other training codes make them, with every option."""
 
 import copy
 import io
