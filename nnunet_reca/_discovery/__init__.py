@@ -10,9 +10,12 @@ the variable would thereby lose the trainers: once ``nnunetv2.paths`` is importe
 
 import os
 import sys
-from importlib.machinery import ModuleSpec
-from types import ModuleType
-from typing import Any
+
+TYPE_CHECKING = False  # as type checkers take it; every start of Python would pay for importing typing
+if TYPE_CHECKING:
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
+    from typing import Any
 
 #: Set to anything but 0 or nothing, it keeps the start-up hook from touching the environment.
 OPT_OUT_VARIABLE = "NNUNET_RECA_NO_DISCOVERY"
@@ -68,7 +71,7 @@ def searched() -> list[str]:
     return entries_of(read() if callable(read) else os.environ.get(VARIABLE))
 
 
-def _amend(paths: ModuleType) -> None:
+def _amend(paths: "ModuleType") -> None:
     """Let nnU-Net's reading of the variable include our directories; nothing where a version reads it otherwise."""
     variable = getattr(paths, VARIABLE, None)
     read = getattr(variable, "get", None)
@@ -85,7 +88,7 @@ def _amend(paths: ModuleType) -> None:
 class _Watch:
     """Import hook that amends ``nnunetv2.paths`` when it is imported, and is gone then. It imports nothing itself."""
 
-    def find_spec(self, name: str, path: Any = None, target: ModuleType | None = None) -> ModuleSpec | None:
+    def find_spec(self, name: str, path: "Any" = None, target: "ModuleType | None" = None) -> "ModuleSpec | None":
         if name != PATHS:
             return None
         others = (finder for finder in list(sys.meta_path) if finder is not self and hasattr(finder, "find_spec"))
@@ -93,7 +96,7 @@ class _Watch:
         execute = getattr(spec and spec.loader, "exec_module", None)
         if spec is not None and execute is not None and hasattr(spec.loader, "__dict__"):
 
-            def exec_module(module: ModuleType) -> None:
+            def exec_module(module: "ModuleType") -> None:
                 execute(module)
                 _amend(module)
                 if self in sys.meta_path:

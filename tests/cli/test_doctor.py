@@ -19,8 +19,11 @@ def healthy(folders, monkeypatch):
     return folders
 
 
-def report(capsys) -> tuple[int, str]:
-    status = doctor.main([])
+def report(capsys, *titles: str) -> tuple[int, str]:
+    """Status and text of the whole report, or of some of its checks."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(doctor, "CHECKS", {t: check for t, check in doctor.CHECKS.items() if not titles or t in titles})
+        status = doctor.main([])
     return status, capsys.readouterr().out
 
 
@@ -40,14 +43,14 @@ def test_healthy_installation_is_ready_and_says_what_is_picked_up(healthy, capsy
 @pytest.mark.parametrize(("variable", "status"), [("nnUNet_raw", 0), ("nnUNet_preprocessed", 1), ("nnUNet_results", 1)])
 def test_unset_folder_names_the_export(healthy, capsys, monkeypatch, variable, status):
     monkeypatch.delenv(variable)
-    found, text = report(capsys)
+    found, text = report(capsys, "Folders")
     assert found == status
     assert f"{variable} is not set" in text and f"-> export {variable}=" in text
 
 
 def test_missing_folder_names_the_mkdir(healthy, capsys):
     (healthy / "results").rmdir()
-    status, text = report(capsys)
+    status, text = report(capsys, "Folders")
     assert status == 0 and f"does not exist: nnU-Net makes it\n      -> mkdir -p {healthy / 'results'}" in text
 
 
@@ -55,7 +58,7 @@ def test_a_file_in_place_of_a_folder_is_a_problem(healthy, capsys, monkeypatch):
     (healthy / "file").touch()
     for folder in (healthy / "file", healthy / "file" / "results"):
         monkeypatch.setenv("nnUNet_results", str(folder))
-        status, text = report(capsys)
+        status, text = report(capsys, "Folders")
         assert status == 1 and f"{folder} is not a folder" in text
 
 
@@ -73,16 +76,16 @@ def read_only(monkeypatch, *folders):
 
 def test_results_that_take_no_file_are_a_problem_unless_a_data_set_in_them_does(healthy, capsys, monkeypatch):
     read_only(monkeypatch, healthy / "results")
-    status, text = report(capsys)
+    status, text = report(capsys, "Folders")
     assert status == 1 and "is not writable: Read-only file system" in text
     (healthy / "results" / "Dataset321_Liver").mkdir()
-    status, text = report(capsys)
+    status, text = report(capsys, "Folders")
     assert status == 0 and "takes no new data sets: Read-only file system" in text
 
 
 def test_data_that_nobody_may_write_can_be_trained_on(healthy, capsys, monkeypatch):
     read_only(monkeypatch, healthy / "raw", healthy / "preprocessed")
-    status, text = report(capsys)
+    status, text = report(capsys, "Folders")
     assert status == 0 and f"[ok] nnUNet_raw = {healthy / 'raw'}\n" in text
     assert f"[warning] nnUNet_preprocessed = {healthy / 'preprocessed'} takes no new data sets" in text
 
@@ -90,7 +93,7 @@ def test_data_that_nobody_may_write_can_be_trained_on(healthy, capsys, monkeypat
 def test_trainers_out_of_reach_are_named_once_with_the_export(healthy, capsys, monkeypatch):
     monkeypatch.setenv("NNUNET_RECA_NO_DISCOVERY", "1")
     monkeypatch.setenv("nnUNet_extTrainer", str(healthy))
-    status, text = report(capsys)
+    status, text = report(capsys, "Trainers")
     assert status == 1
     assert f"nnU-Net does not find {', '.join(base_names())}" in text and text.count("does not find") == 1
     assert f"-> export nnUNet_extTrainer={shim_directory()}" in text
@@ -100,7 +103,7 @@ def test_trainers_out_of_reach_are_named_once_with_the_export(healthy, capsys, m
 def test_the_shim_directory_is_known_in_any_spelling(healthy, capsys, monkeypatch, spelling):
     monkeypatch.setenv("NNUNET_RECA_NO_DISCOVERY", "1")
     monkeypatch.setenv("nnUNet_extTrainer", spelling.format(shim_directory()))
-    status, text = report(capsys)
+    status, text = report(capsys, "Trainers")
     assert status == 0 and "[warning] NNUNET" not in text
 
 
@@ -110,7 +113,7 @@ def test_another_class_of_the_same_name_is_reported_with_its_place(healthy, caps
         "class nnUNetTrainerSwinUNETR(nnUNetTrainer): pass\n"
     )
     monkeypatch.setenv("nnUNet_extTrainer", f"{healthy}{os.pathsep}{shim_directory()}")
-    status, text = report(capsys)
+    status, text = report(capsys, "Trainers")
     assert status == 0 and "nnU-Net finds another nnUNetTrainerSwinUNETR first: theirs" in text
 
 
@@ -137,7 +140,7 @@ def test_a_broken_trainer_folder_of_others_is_named_once_and_stops_ours_only_whe
     file.write_text(line + "\n")
     places = [str(folder), shim_directory()]
     monkeypatch.setenv("nnUNet_extTrainer", os.pathsep.join(places if before else places[::-1]))
-    status, text = report(capsys)
+    status, text = report(capsys, "Trainers")
     said, remedy = BROKEN[line]
     assert status == before
     found = [lines for lines in text.split("  [") if str(file) in lines]
@@ -155,7 +158,7 @@ def test_a_broken_file_among_nnunets_own_trainers_is_named_once(healthy, capsys,
     (stock / "copied.py").write_text("import missing_library")
     monkeypatch.setattr(nnunetv2, "__path__", [str(tmp_path / "nnunetv2")])
     monkeypatch.setattr(nnunetv2.training.nnUNetTrainer, "__path__", [str(stock)])
-    status, text = report(capsys)
+    status, text = report(capsys, "Trainers")
     assert status == 1 and text.count("missing_library'") == 1
     assert f"nnU-Net cannot search its own trainers: {stock / 'copied.py'}: ModuleNotFoundError" in text
 
@@ -180,7 +183,7 @@ def test_import_failure_is_a_finding_not_a_crash(healthy, capsys, monkeypatch):
 def test_only_an_nnunet_that_is_too_old_is_a_problem(healthy, capsys, monkeypatch, version, status):
     real = doctor.importlib.metadata.version
     monkeypatch.setattr(doctor.importlib.metadata, "version", lambda n: version if n == "nnunetv2" else real(n))
-    found, text = report(capsys)
+    found, text = report(capsys, "Packages")
     assert found == (status == "PROBLEM")
     assert (f"[{status}] nnunetv2 {version} is " in text) == (status is not None)
     assert ('pip install "nnunetv2>=2.8.1,<3"' in text) == (status is not None)
@@ -206,10 +209,16 @@ def test_settings_are_problems_where_nnunet_or_a_trainer_stops_at_them(
     healthy, capsys, monkeypatch, variable, value, status
 ):
     monkeypatch.setenv(variable, value)
-    found, text = report(capsys)
+    found, text = report(capsys, "Settings")
     assert found == (status == "PROBLEM")
     lines = [line for line in text.splitlines() if variable in line and "->" not in line]
     assert len(lines) == (status is not None) and all(line.startswith(f"  [{status}] ") for line in lines)
+
+
+def test_nothing_is_looked_up_with_settings_at_which_nnunet_stops(healthy, capsys, monkeypatch):
+    monkeypatch.setenv("nnUNet_def_n_proc", "many")
+    status, text = report(capsys, "Settings", "Trainers")
+    assert status == 1 and "Trainers\n  [warning] not looked up" in text and "finds" not in text
 
 
 def test_a_check_that_breaks_keeps_what_it_found_before(healthy, capsys, monkeypatch):
@@ -218,5 +227,5 @@ def test_a_check_that_breaks_keeps_what_it_found_before(healthy, capsys, monkeyp
         raise OSError("no more")
 
     monkeypatch.setitem(doctor.CHECKS, "Device", breaks)
-    status, text = report(capsys)
+    status, text = report(capsys, "Device", "Settings")
     assert status == 1 and "[ok] so far\n  [PROBLEM] the check failed: OSError: no more\nSettings" in text

@@ -1,7 +1,11 @@
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
+import nnunet_reca
 from nnunet_reca._discovery import register, shim_directory
 
 
@@ -31,3 +35,17 @@ def test_opt_out_leaves_the_environment_alone(monkeypatch):
     monkeypatch.setenv("nnUNet_extTrainer", "/mine")
     register()
     assert os.environ["nnUNet_extTrainer"] == "/mine"
+
+
+def test_the_start_up_hook_imports_nothing_beside_itself():
+    code = """
+import os, sys
+sys.path.insert(0, sys.argv[1])
+before = set(sys.modules)
+from nnunet_reca._discovery import register
+register()
+print(sorted(set(sys.modules) - before))
+"""
+    root = Path(nnunet_reca.__file__).parents[1]
+    done = subprocess.run([sys.executable, "-S", "-c", code, root], capture_output=True, text=True, check=True)
+    assert done.stdout == "['nnunet_reca', 'nnunet_reca._discovery']\n"
