@@ -95,7 +95,8 @@ def test_trainers_out_of_reach_are_named_once_with_the_export(healthy, capsys, m
     monkeypatch.setenv("nnUNet_extTrainer", str(healthy))
     status, text = report(capsys, "Trainers")
     assert status == 1
-    assert f"nnU-Net does not find {', '.join(base_names())}" in text and text.count("does not find") == 1
+    assert f"nnU-Net does not find {base_names()[1]}, {longest_names()[0]}: in none" in text
+    assert text.count("does not find") == 1
     assert f"-> export nnUNet_extTrainer={shim_directory()}" in text
 
 
@@ -114,7 +115,10 @@ def test_another_class_of_the_same_name_is_reported_with_its_place(healthy, caps
     )
     monkeypatch.setenv("nnUNet_extTrainer", f"{healthy}{os.pathsep}{shim_directory()}")
     status, text = report(capsys, "Trainers")
-    assert status == 0 and "nnU-Net finds another nnUNetTrainerSwinUNETR first: theirs" in text
+    assert status == 0 and f"nnU-Net finds another nnUNetTrainerSwinUNETR first: {healthy / 'theirs.py'}" in text
+    assert "theirs" not in sys.modules
+    monkeypatch.setenv("nnUNet_extTrainer", f"{shim_directory()}{os.pathsep}{healthy}")
+    assert "finds another" not in report(capsys, "Trainers")[1], "ours come first"
 
 
 #: what a trainer file of another project may do when it is imported -> what the doctor says of it
@@ -124,6 +128,7 @@ BROKEN = {
     "def broken(:": ("SyntaxError: ", "correct"),
     "1 / 0": ("ZeroDivisionError: ", "correct"),
     "import sys; sys.exit(3)": ("SystemExit: 3", "correct"),
+    "import torch; torch.no_such_function": ("AttributeError: module 'torch' has no attribute", "correct"),
     "def __getattr__(name): raise RuntimeError('none here')": ("RuntimeError: none here", "correct"),
 }
 
@@ -147,7 +152,7 @@ def test_a_broken_trainer_folder_of_others_is_named_once_and_stops_ours_only_whe
     assert len(found) == 1 and f"nnU-Net cannot search {folder}: {file}: {said}" in found[0]
     assert found[0].startswith("PROBLEM]" if before else "warning]")
     assert f"-> {remedy}" in found[0] and f"take {folder} out of nnUNet_extTrainer" in found[0]
-    assert "does not find" not in text and ("nnU-Net finds nnUNetTrainerSwinUNETR " in text) != before
+    assert "does not find" not in text and ("nnU-Net finds nnUNetTrainerSwinUNETRReca " in text) != before
 
 
 def test_a_broken_file_among_nnunets_own_trainers_is_named_once(healthy, capsys, monkeypatch, tmp_path):
