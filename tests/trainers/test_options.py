@@ -12,8 +12,9 @@ from trainer_factory import CPU, initialized_trainer
 from nnunet_reca import trainers
 from nnunet_reca.blocks.carry import parse_carry
 from nnunet_reca.plans.networks import NETWORKS
+from nnunet_reca.trainers import options as table_of_options
 from nnunet_reca.trainers.names import GRAMMAR, base_names, longest_names, parse_trainer_name
-from nnunet_reca.trainers.options import OPTIONS, alternatives, plan_arguments, table
+from nnunet_reca.trainers.options import OPTIONS, Option, alternatives, plan_arguments, table
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [page for page in (ROOT / "README.md", ROOT / "docs" / "choosing-a-network.md") if page.is_file()]
@@ -102,6 +103,39 @@ def test_the_name_seeds_as_the_variable_does(folders, monkeypatch):
 
     by_name, by_variable, other = initial_weights("_seed9", "4"), initial_weights("", "9"), initial_weights("", "4")
     assert torch.equal(by_name, by_variable) and not torch.equal(by_name, other)
+
+
+@pytest.fixture
+def with_rows(monkeypatch):
+    """Adds rows to the table, before those of the seed and the epochs."""
+    before = set(vars(trainers))
+
+    def add(*rows):
+        monkeypatch.setattr(table_of_options, "OPTIONS", (*OPTIONS[:-2], *rows, *OPTIONS[-2:]))
+        table_of_options._expression.cache_clear()
+
+    yield add
+    monkeypatch.undo()
+    table_of_options._expression.cache_clear()
+    for name in set(vars(trainers)) - before:
+        delattr(trainers, name)
+
+
+def test_a_row_is_all_that_a_new_option_takes(with_rows, folders):
+    with_rows(
+        Option("wide", "MLPs of eight times the width", "mlp_ratio", "plan", 8.0),
+        Option("narrow", "MLPs of twice the width", "mlp_ratio", "plan", 2.0),
+        Option("lucky<N>", "a number for luck", "luck", "trainer", smallest=0),
+    )
+    trainer = make_trainer("nnUNetTrainerSwinUNETRReca_tiny_wide_lucky0_2epochs")
+    assert trainer.configuration_manager.network_arch_init_kwargs["mlp_ratio"] == 8.0
+    assert trainer.reca_options["luck"] == 0 and "wide_lucky0" in trainer.output_folder
+    network = trainer.build_network_architecture(trainer.plans_manager, trainer.configuration_manager, 1, 3, False)
+    assert network.encoder.stages[0].blocks[0].mlp.fc1.out_features == 8 * 12
+    with pytest.raises(ValueError, match="expected a trainer name of the form"):
+        parse_trainer_name("nnUNetTrainerSwinUNETRReca_wide_narrow")
+    assert "[_wide|_narrow][_lucky<N>][_seed<N>]" in table_of_options.grammar()
+    assert "| `_wide` | MLPs of eight times the width |\n" in table()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
