@@ -1,23 +1,22 @@
-"""What a token attends to: attention weights computed anew, by the readable path, from what the layers are given.
+"""What a token attends to, found by the layers' own code: how its attended values change with every token's value.
 
-The networks store no attention. Hooks note the input and the carry that a layer gets; from these its weights
-softmax(scale * q_hat k^T + bias) follow by the functions of ``ops``, padding, shift and mask included.
+Attended values are sums of values, weighted by the attention: their derivative to a value is its weight. The networks
+store no attention, and nothing is computed anew here, padding, shift, mask and carry included.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nnunet_reca.blocks import SwinBlock, VitEncoder
-from nnunet_reca.blocks.attention import LayerCarry
-from nnunet_reca.blocks.vit import VitBlock
+from nnunet_reca.blocks import SwinBlock
 from nnunet_reca.explain.chains import Chain, cut
 from nnunet_reca.explain.grid import Index
-from nnunet_reca.ops import crop_map, frame_map, partition_windows, shift_map, shifted_window_mask, split_heads
+from nnunet_reca.ops import window_attention
 
 
 @dataclass(frozen=True)
@@ -92,57 +91,45 @@ class View:
         return 0.5 * ((self.carried.mean - self.alone.mean).abs().sum().item() + padding)
 
 
-def attention_weights(q: Tensor, k: Tensor, bias: Tensor | None = None) -> Tensor:
-    """softmax(q k^T / sqrt(head_dim) + bias): (..., N, head_dim), (..., M, head_dim) -> (..., N, M)."""
-    logits = q @ k.mT * k.shape[-1] ** -0.5
-    return (logits if bias is None else logits + bias).softmax(-1)
-
-
-def window_attention(block: SwinBlock, x: Tensor, state: Tensor | None, carry: LayerCarry, token: Index) -> Attention:
-    """What one token attends to in a Swin block, by its window of the padded and shifted map.
+def attention_of(block: nn.Module, given: tuple[Any, ...], token: Index, grid: Sequence[int]) -> Attention:
+    """What one token attends to in a block.
 
     Args:
-        block: the block.
-        x: its input, (1, *spatial, dim).
-        state: the carry's state that it gets, (1, *padded, dim) or None.
-        carry: makes its query.
-        token: index in ``spatial``.
+        block: of a chain; its ``attn`` projects by ``qkv`` and by ``proj``.
+        given: what the block is called with: its input, of one image, the carry's state, and the carry.
+        token: index in ``grid``.
+        grid: map of the block's tokens.
     """
-    attn, spatial = block.attn, x.shape[1:-1]
-    window, shift = block.fitted(spatial)
-    q, k, _ = attn.qkv(block.norm1(x)).chunk(3, dim=-1)
-    q_pad, k_pad, _ = attn.qkv.bias.chunk(3)
-    query, _ = carry(frame_map(q, window, shift, q_pad), state)
-    padded = query.shape[1:-1]
-    mask = shifted_window_mask(padded, window, shift, device=x.device)
-    at = [(t - d) % p for t, d, p in zip(token, shift, padded, strict=True)]
-    cell = [i // w for i, w in zip(at, window, strict=True)]
-    number = _rank(cell, [p // w for p, w in zip(padded, window, strict=True)])
-    place = _rank([i % w for i, w in zip(at, window, strict=True)], window)
-    frames = (query, frame_map(k, window, shift, k_pad))
-    query, k = (split_heads(partition_windows(f, window)[number : number + 1], attn.num_heads) for f in frames)
-    bias = attn.relative_position_bias(window)
-    mask = None if mask is None else mask[number]
-    bias = bias if mask is None else bias.masked_fill(~mask, float("-inf"))
-    row = attention_weights(query, k, bias)[0, :, place]
-    visible = row.new_ones(1, row.shape[-1]) if mask is None else mask[None, place].to(row)
-    on_frame = row.new_zeros(row.shape[0] + 1, *padded)
-    box = (slice(None), *(slice(c * w, (c + 1) * w) for c, w in zip(cell, window, strict=True)))
-    on_frame[box] = torch.cat([row, visible]).unflatten(-1, tuple(window))
-    on_map = crop_map(shift_map(on_frame.unsqueeze(-1), [-d for d in shift]), spatial).squeeze(-1).cpu()
-    return Attention(on_map[:-1], on_map[-1] > 0, int(visible.sum()))
+    attn: Any = block.attn
+    inner: dict[str, Tensor] = {}
+
+    def project(module: nn.Module, given: tuple[Any, ...], projected: Tensor) -> Tensor:
+        inner["qkv"] = projected.detach().requires_grad_()
+        return inner["qkv"]
+
+    with torch.enable_grad(), hooked(attn.qkv.register_forward_hook(project)), recorded([attn.proj]) as attended:
+        block(*given)
+        (values,) = attended[attn.proj]
+        row = values.reshape(-1, attn.num_heads, values.shape[-1] // attn.num_heads)[np.ravel_multi_index(token, grid)]
+        (change,) = torch.autograd.grad(row[:, 0].sum(), inner["qkv"])
+    by_head = change.chunk(3, dim=-1)[2].reshape(*grid, attn.num_heads, -1)
+    visible, keys = _visible(block, token, grid)
+    return Attention(by_head[..., 0].movedim(-1, 0).cpu(), visible, keys)
 
 
-def sequential_attention(
-    block: VitBlock, x: Tensor, state: Tensor | None, carry: LayerCarry, token: Index, grid: Sequence[int]
-) -> Attention:
-    """What one token attends to in a Vision Transformer's layer; the tokens of ``grid`` are (1, N, dim)."""
-    q, k, _ = block.attn.qkv(block.norm1(x)).chunk(3, dim=-1)
-    query, _ = carry(q, state)
-    heads = block.attn.num_heads
-    row = attention_weights(split_heads(query, heads), split_heads(k, heads))[0, :, _rank(token, grid)]
-    weights = row.unflatten(-1, tuple(grid)).cpu()
-    return Attention(weights, torch.ones_like(weights[0], dtype=torch.bool), row.shape[-1])
+def _visible(block: nn.Module, token: Index, grid: Sequence[int]) -> tuple[Tensor, int]:
+    """Where a token may attend to, and to how many tokens, padded ones included: attention that is uniform tells it."""
+    if not isinstance(block, SwinBlock):
+        return torch.ones(tuple(grid), dtype=torch.bool), int(np.prod(grid))
+    window, shift = block.fitted(grid)
+    frame = [-(-side // w) * w for side, w in zip(grid, window, strict=True)]
+    n = int(np.prod(window))
+    with torch.enable_grad():
+        value = torch.zeros(1, *grid, 1, requires_grad=True)
+        query, key, bias = torch.zeros(1, *frame, 1), torch.zeros(1, *grid, 1), torch.zeros(1, n, n)
+        uniform = window_attention(query, key, value, bias, padding=(None, None), window=window, shift=shift)
+        (weights,) = torch.autograd.grad(uniform[0][token].sum(), value)
+    return weights[0, ..., 0] > 0, round(1 / weights.max().item())
 
 
 @torch.no_grad()
@@ -167,7 +154,7 @@ def look(network: nn.Module, chains: Sequence[Chain], patch: Tensor, voxel: Sequ
         (x,) = inputs[chain.module]
         x = x.to(torch.promote_types(x.dtype, torch.float32))
         grid = x.shape[1:-1]
-        if isinstance(chain.module, VitEncoder):  # tokens in a row: the map at the network's total stride
+        if len(grid) == 1:  # tokens in a row: the map at the network's total stride
             total_stride: tuple[int, ...] = network.total_stride  # type: ignore[assignment]
             grid = torch.Size(s // t for s, t in zip(patch.shape[2:], total_stride, strict=True))
         token = tuple(v * g // s for v, g, s in zip(voxel, grid, patch.shape[2:], strict=True))
@@ -177,7 +164,7 @@ def look(network: nn.Module, chains: Sequence[Chain], patch: Tensor, voxel: Sequ
 
 def _chain_views(chain: Chain, x: Tensor, token: Index, grid: Sequence[int]) -> list[View]:
     """Views of a chain whose input is ``x``."""
-    blocks = cast(list[SwinBlock | VitBlock], [chain.module.blocks[layer] for layer in chain.shown_layers])
+    blocks = [chain.module.blocks[layer] for layer in chain.shown_layers]
     with cut([chain]), recorded(blocks) as alone:
         chain.module(x)
     carried: dict[nn.Module, tuple[Any, ...]] = {}
@@ -187,33 +174,24 @@ def _chain_views(chain: Chain, x: Tensor, token: Index, grid: Sequence[int]) -> 
     views = []
     for layer, block in zip(chain.shown_layers, blocks, strict=True):
         window = block.fitted(grid) if isinstance(block, SwinBlock) else None
-        seen = [_attention(block, inputs[block], token, grid) for inputs in (alone, carried) if inputs]
+        seen = [attention_of(block, inputs[block], token, grid) for inputs in (alone, carried) if inputs]
         views.append(View(chain, layer, token, window, seen[0], seen[1] if carried else None))
     return views
-
-
-def _attention(block: SwinBlock | VitBlock, given: tuple[Any, ...], token: Index, grid: Sequence[int]) -> Attention:
-    x, state, carry = given
-    if isinstance(block, SwinBlock):
-        return window_attention(block, x, state, carry, token)
-    return sequential_attention(block, x, state, carry, token, grid)
 
 
 @contextmanager
 def recorded(modules: Sequence[nn.Module]) -> Iterator[dict[nn.Module, tuple[Any, ...]]]:
     """Notes what each module is called with, the last call counts; the hooks are gone afterwards."""
     inputs: dict[nn.Module, tuple[Any, ...]] = {}
-    hooks = [m.register_forward_pre_hook(lambda module, given: inputs.__setitem__(module, given)) for m in modules]
-    try:
+    with hooked(*(m.register_forward_pre_hook(lambda module, given: inputs.update({module: given})) for m in modules)):
         yield inputs
+
+
+@contextmanager
+def hooked(*hooks: Any) -> Iterator[None]:
+    """Removes hooks in the end."""
+    try:
+        yield
     finally:
         for hook in hooks:
             hook.remove()
-
-
-def _rank(index: Sequence[int], shape: Sequence[int]) -> int:
-    """Row-major rank of an index."""
-    rank = 0
-    for i, n in zip(index, shape, strict=True):
-        rank = rank * n + i
-    return rank

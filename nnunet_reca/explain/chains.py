@@ -3,10 +3,12 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
-from nnunet_reca.blocks import NoCarry, SwinStage, VitEncoder
+from nnunet_reca.blocks import NoCarry, SwinStage
+from nnunet_reca.blocks.carry import Carry
 
 #: Layers of a long chain whose attention is shown, evenly spread up to its last.
 MOST_LAYERS = 4
@@ -18,11 +20,11 @@ class Chain:
 
     Attributes:
         name: short name, such as ``stage 1``, counted from the finest; ``transformer`` for a Vision Transformer.
-        module: the layers; its attribute ``carry`` is what they hand on.
+        module: the layers, ``blocks``; its attribute ``carry`` is what they hand on.
     """
 
     name: str
-    module: SwinStage | VitEncoder
+    module: Any
 
     @property
     def carries(self) -> bool:
@@ -48,7 +50,8 @@ def carry_chains(network: nn.Module) -> list[Chain]:
         ValueError: if there are none, because the network is not of this package.
     """
     encoder = getattr(network, "encoder", None)
-    found = [m for m in encoder.modules() if isinstance(m, SwinStage | VitEncoder)] if encoder is not None else []
+    modules = [] if encoder is None else encoder.modules()
+    found = [module for module in modules if isinstance(getattr(module, "carry", None), Carry)]
     if not found:
         raise ValueError(
             f"expected a network of nnunet_reca, got {type(network).__name__}, without stages of attention layers; "

@@ -8,8 +8,7 @@ from network_cases import CASES, build
 
 from nnunet_reca.blocks import SwinStage
 from nnunet_reca.blocks.attention import no_carry
-from nnunet_reca.explain.attention import Attention, View, look, recorded, window_attention
-from nnunet_reca.explain.attention import _attention as attention_of
+from nnunet_reca.explain.attention import Attention, View, attention_of, look, recorded
 from nnunet_reca.explain.chains import Chain, carry_chains, cut
 from nnunet_reca.explain.pictures import make_column
 
@@ -82,7 +81,7 @@ def test_uniform_attention_is_one_in_the_figures_padded_keys_included(token, lay
     for parameter in (*block.attn.qkv.parameters(), block.attn.relative_position_bias_table):
         torch.nn.init.zeros_(parameter)
     with torch.no_grad():
-        seen = window_attention(block, torch.randn(1, 5, 7, 6), None, no_carry, token)
+        seen = attention_of(block, (torch.randn(1, 5, 7, 6), None, no_carry), token, (5, 7))
     assert seen.keys == keys and seen.visible.sum() == visible
     view = View(Chain("stage 1", stage), layer, token, block.fitted((5, 7)), seen, None)
     column = make_column(view, None, seen.mean.numpy(), seen.visible.numpy(), seen.visible.numpy())
