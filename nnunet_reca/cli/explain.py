@@ -24,10 +24,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _explain(options: argparse.Namespace) -> None:
-    from nnunet_reca.explain.findings import Request
+    from nnunet_reca.explain.findings import Question
     from nnunet_reca.explain.run import explain
 
-    findings = explain(Request(**vars(options)), _say)
+    findings = explain(Question(**vars(options)), _say)
     if not findings.cuts:
         _say("a self-attention network: it has no carry, so that the report shows its attention only")
     for cut in findings.cuts:

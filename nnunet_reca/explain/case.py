@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from nnunet_reca.explain.grid import Grid, Index
 from nnunet_reca.explain.model import TrainedModel
-from nnunet_reca.explain.nifti import unit
+from nnunet_reca.results import images
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class Case:
         properties: what reader and preprocessor noted down.
         data: preprocessed image, (C, *resampled), with the previous stage's segmentation in a cascade.
         grid: how the image's file and both arrays lie on each other.
+        unit: of its spacing, mm or px.
         colour: whether the channels are the colours of a picture.
     """
 
@@ -37,6 +38,7 @@ class Case:
     properties: dict[str, Any]
     data: np.ndarray
     grid: Grid
+    unit: str
     colour: bool
 
     @property
@@ -106,14 +108,16 @@ def read_case(model: TrainedModel, files: Sequence[Path], previous: Path | None 
     if cascade != (previous is not None):
         text = "a cascade: give its previous stage's prediction with" if cascade else "no cascade: leave out"
         raise ValueError(f"the model is {text} -prev_stage_prediction")
-    image, properties = _read(model, "read_images", *files)
+    image, properties = _read(model, files)
     channels = len(predictor.dataset_json.get("channel_names") or predictor.dataset_json.get("modality"))
     if len(image) != channels:
         raise ValueError(
             f"expected {channels} channels, got {len(image)} in {[f.name for f in files]}; "
             f"give all files CASE_0000{predictor.dataset_json['file_ending']}, CASE_0001..., or the prefix CASE"
         )
-    segmentation = None if previous is None else read_segmentation(model, previous, image.shape[1:])[None]
+    segmentation = None
+    if previous is not None:  # nnU-Net's preprocessor writes -1 into it
+        segmentation = read_segmentation(model, previous, image.shape[1:])[None].astype(np.float32)
     preprocessor = predictor.configuration_manager.preprocessor_class(verbose=False)
     plans = (predictor.plans_manager, predictor.configuration_manager, predictor.dataset_json)
     data, segmentation, properties = preprocessor.run_case_npy(image, segmentation, properties, *plans)
@@ -122,8 +126,9 @@ def read_case(model: TrainedModel, files: Sequence[Path], previous: Path | None 
         data = np.vstack((data, one_hot))
     grid = Grid.of(image.shape[1:], predictor.plans_manager.transpose_forward, properties, data.shape[1:])
     name = files[0].name.removesuffix(predictor.dataset_json["file_ending"])
-    colour = len(files) == 1 and len(image) in (3, 4) and unit(properties) == "px"
-    return Case(re.sub(r"_\d{4}$", "", name), image, properties, data, grid, colour)
+    colour = images.is_natural_image(model.reader) and len(files) == 1 and len(image) in (3, 4)
+    unit = images.distance_unit(model.reader)
+    return Case(re.sub(r"_\d{4}$", "", name), image, properties, data, grid, unit, colour)
 
 
 def read_segmentation(model: TrainedModel, file: Path, shape: Sequence[int]) -> np.ndarray:
@@ -132,7 +137,7 @@ def read_segmentation(model: TrainedModel, file: Path, shape: Sequence[int]) -> 
     Raises:
         ValueError: if it cannot be read or has another shape.
     """
-    labels = _read(model, "read_seg", file)[0][0]
+    labels, _ = images.read_segmentation(model.reader, file)
     if labels.shape != tuple(shape):
         raise ValueError(
             f"expected {file} to have the image's shape {tuple(shape)}, got {labels.shape}; give its segmentation"
@@ -171,13 +176,11 @@ def centre_of_largest_object(labels: np.ndarray, regions: Sequence[Sequence[int]
     return tuple(int(i) for i in largest[distances.argmin()])
 
 
-def _read(model: TrainedModel, method: str, *files: Path) -> tuple[np.ndarray, dict[str, Any]]:
-    """What nnU-Net's reader of the data set makes of files, by its method for images or for segmentations."""
-    read = getattr(model.predictor.plans_manager.image_reader_writer_class(), method)
+def _read(model: TrainedModel, files: Sequence[Path]) -> tuple[np.ndarray, dict[str, Any]]:
     names = [str(f) for f in files]
     try:
         with contextlib.redirect_stdout(io.StringIO()) as said:
-            return read(names[0] if method == "read_seg" else names)
+            return model.reader.read_images(names)
     except Exception as error:  # readers of any file format raise what they like
         lines = [*str(error).strip().splitlines()[-1:], *said.getvalue().splitlines()[:1], type(error).__name__]
         raise ValueError(f"{', '.join(names)} cannot be read: {lines[0]}") from error

@@ -18,7 +18,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 
 from nnunet_reca.explain.legend import legend_below, wrapped
-from nnunet_reca.explain.overlap import Cut, Scores
+from nnunet_reca.explain.overlap import Cut, Overlaps
 from nnunet_reca.explain.planes import Plane
 from nnunet_reca.results.palette import ON_GREY
 
@@ -276,11 +276,11 @@ def draw_cuts(file: Path, title: str, cuts: Sequence[Cut]) -> None:
     figure.savefig(file)
 
 
-def _change(scores: Scores) -> Scores:
+def _change(scores: Overlaps) -> Overlaps:
     return {name: None if score is None else 1 - score for name, score in scores.items()}
 
 
-def _bars(axis: Axes, scores: Sequence[Scores]) -> None:
+def _bars(axis: Axes, scores: Sequence[Overlaps]) -> None:
     """Grouped bars; of many objects the mean alone."""
     names = list(scores[0])
     if len(names) > len(ON_GREY):

@@ -15,7 +15,7 @@ Heads = Literal["mean", "max"]
 
 
 @dataclass(frozen=True)
-class Request:
+class Question:
     """What to explain, and how; see ``nnUNetv2_reca_explain --help``.
 
     Attributes:

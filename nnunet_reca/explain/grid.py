@@ -147,7 +147,7 @@ class Patch:
         ]
         return cls(tuple(start), tuple(shape), plane)
 
-    def cut(self, image: np.ndarray) -> np.ndarray:
+    def crop(self, image: np.ndarray) -> np.ndarray:
         """The patch of a preprocessed image, (C, *image) -> (C, *patch), padded by zeros."""
         image = image if self.plane is None else image[:, self.plane]
         ends = [a + p for a, p in zip(self.start, self.shape, strict=True)]

@@ -5,7 +5,9 @@ import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
@@ -38,6 +40,11 @@ class TrainedModel:
     def recurrent(self) -> bool:
         """Whether the network carries a query; its self-attention twin does not."""
         return any(chain.carries for chain in self.chains)
+
+    @cached_property
+    def reader(self) -> Any:
+        """nnU-Net's reader and writer of the data set."""
+        return self.predictor.plans_manager.image_reader_writer_class()
 
     @property
     def regions(self) -> dict[str, tuple[int, ...]]:

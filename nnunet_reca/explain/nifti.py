@@ -29,12 +29,6 @@ def directions(properties: Mapping[str, Any]) -> np.ndarray | None:
     return None
 
 
-def unit(properties: Mapping[str, Any]) -> str:
-    """Unit of the spacing: mm, and of pictures, which have none, px."""
-    has_space = "sitk_stuff" in properties or "nibabel_stuff" in properties
-    return "mm" if has_space or not _is_flat(properties) else "px"
-
-
 def write_nifti(array: np.ndarray, file: Path, properties: Mapping[str, Any]) -> None:
     """Write an array (Z, Y, X) of the reader where nnU-Net's writer of the same data set puts its segmentation.
 
@@ -65,9 +59,4 @@ def _as_nibabel(array: np.ndarray, stuff: Mapping[str, Any]) -> nibabel.Nifti1Im
 
 def _plain(properties: Mapping[str, Any]) -> dict[str, Any]:
     spacing = [float(s) for s in properties["spacing"]][::-1]
-    return {"spacing": spacing[:2] if _is_flat(properties) else spacing}
-
-
-def _is_flat(properties: Mapping[str, Any]) -> bool:
-    across, *along = properties["spacing"]
-    return across >= FLAT * max(along)
+    return {"spacing": spacing[:2] if spacing[2] >= FLAT * max(spacing[:2]) else spacing}

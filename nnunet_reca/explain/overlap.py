@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 Regions = Mapping[str, Sequence[int]]
-Scores = dict[str, float | None]
+Overlaps = dict[str, float | None]
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,9 @@ class Cut:
     """
 
     name: str
-    to_full: Scores
-    to_reference: Scores | None = None
-    gain: Scores | None = None
+    to_full: Overlaps
+    to_reference: Overlaps | None = None
+    gain: Overlaps | None = None
 
 
 def dice(first: np.ndarray, second: np.ndarray) -> float | None:
@@ -32,7 +32,7 @@ def dice(first: np.ndarray, second: np.ndarray) -> float | None:
     return 2 * int((first & second).sum()) / total if total else None
 
 
-def dice_per_region(first: np.ndarray, second: np.ndarray, regions: Regions) -> Scores:
+def dice_per_region(first: np.ndarray, second: np.ndarray, regions: Regions) -> Overlaps:
     """Dice of two label maps, for every object."""
     return {name: dice(np.isin(first, labels), np.isin(second, labels)) for name, labels in regions.items()}
 

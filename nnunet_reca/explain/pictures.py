@@ -8,7 +8,7 @@ import numpy as np
 from nnunet_reca.explain.attention import View
 from nnunet_reca.explain.case import Case
 from nnunet_reca.explain.figures import Column, Scene, draw_attention, draw_cuts
-from nnunet_reca.explain.findings import Findings, Request
+from nnunet_reca.explain.findings import Findings, Question
 from nnunet_reca.explain.grid import to_image
 from nnunet_reca.explain.model import TrainedModel
 from nnunet_reca.explain.planes import Plane
@@ -16,7 +16,7 @@ from nnunet_reca.explain.planes import Plane
 
 def draw(
     folder: Path,
-    request: Request,
+    question: Question,
     model: TrainedModel,
     case: Case,
     findings: Findings,
@@ -26,9 +26,9 @@ def draw(
     facts = findings.facts
     source = f"{facts['model']}, fold {facts['fold']}"
     voxel = ", ".join(map(str, facts["voxel"]))
-    title = f"{case.name}, attention of voxel ({voxel}), {request.heads} over the heads\n{source}"
+    title = f"{case.name}, attention of voxel ({voxel}), {question.heads} over the heads\n{source}"
     for plane, layers in columns.items():
-        scene = make_scene(title, plane, request.channel, model, case, findings)
+        scene = make_scene(title, plane, question.channel, model, case, findings)
         draw_attention(folder / f"attention_{plane.name}.png", scene, layers)
     if findings.cuts:
         draw_cuts(folder / "cuts.png", f"{case.name}\n{source}", findings.cuts)

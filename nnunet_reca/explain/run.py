@@ -17,56 +17,56 @@ from nnunet_reca.explain.case import (
 )
 from nnunet_reca.explain.chains import Chain, cut
 from nnunet_reca.explain.figures import Column
-from nnunet_reca.explain.findings import Findings, Heads, Request
+from nnunet_reca.explain.findings import Findings, Heads, Question
 from nnunet_reca.explain.grid import Index, Patch, to_image
 from nnunet_reca.explain.model import TrainedModel, load_model
-from nnunet_reca.explain.nifti import unit, write_nifti
-from nnunet_reca.explain.output import check_output, report_folder
+from nnunet_reca.explain.nifti import write_nifti
 from nnunet_reca.explain.overlap import compare_cut
 from nnunet_reca.explain.pictures import draw, make_column
 from nnunet_reca.explain.planes import Plane, planes_of
-from nnunet_reca.explain.report import view_row, write_tables
+from nnunet_reca.explain.tables import RECORD, view_row, write_tables
+from nnunet_reca.results.output import usable_output, whole_folder
 
 
-def explain(request: Request, say: Callable[[str], None] = lambda line: None) -> Findings:
+def explain(question: Question, say: Callable[[str], None] = lambda line: None) -> Findings:
     """Write the report of a case.
 
     Args:
-        request: what to explain.
+        question: what to explain.
         say: takes a line about what is being done.
 
     Raises:
         ValueError: if anything does not fit; nothing is written then.
     """
-    check_output(request.output, overwrite=request.overwrite)
+    output = usable_output(question.output, overwrite=question.overwrite, record=RECORD)
     model = load_model(
-        request.model,
-        fold=request.fold,
-        checkpoint=request.checkpoint,
-        device=_device(request.device),
-        mirroring=request.mirroring,
-        step_size=request.step_size,
+        question.model,
+        fold=question.fold,
+        checkpoint=question.checkpoint,
+        device=_device(question.device),
+        mirroring=question.mirroring,
+        step_size=question.step_size,
     )
-    files = image_files(request.image, model.predictor.dataset_json["file_ending"])
-    case = read_case(model, files, request.previous_stage)
-    if not 0 <= request.channel < len(case.image):
-        raise ValueError(f"expected a channel from 0 to {len(case.image) - 1}, got {request.channel}")
-    findings = _find_out(request, model, case, say)
+    files = image_files(question.image, model.predictor.dataset_json["file_ending"])
+    case = read_case(model, files, question.previous_stage)
+    if not 0 <= question.channel < len(case.image):
+        raise ValueError(f"expected a channel from 0 to {len(case.image) - 1}, got {question.channel}")
+    findings = _find_out(question, model, case, say)
     planes = planes_of(case.properties, _shown_axes(case, findings.patch))
-    with report_folder(request.output, overwrite=request.overwrite) as folder:
-        say(f"writing {request.output}")
-        columns = _write_maps(folder, request.heads, case, findings, planes)
-        draw(folder, request, model, case, findings, columns)
+    with whole_folder(output, overwrite=question.overwrite, record=RECORD) as folder:
+        say(f"writing {question.output}")
+        columns = _write_maps(folder, question.heads, case, findings, planes)
+        draw(folder, question, model, case, findings, columns)
         rows = [view_row(view, _token_size(case, findings.patch, view)) for view in findings.views]
         write_tables(folder, findings.facts, rows, findings.cuts)
     return findings
 
 
-def _find_out(request: Request, model: TrainedModel, case: Case, say: Callable[[str], None]) -> Findings:
+def _find_out(question: Question, model: TrainedModel, case: Case, say: Callable[[str], None]) -> Findings:
     shape = case.image.shape[1:]
-    wanted = _labels(model, request.label)
-    reference = None if request.reference is None else read_segmentation(model, request.reference, shape)
-    voxel = None if request.voxel is None else case.grid.to_array(_three(request.voxel, shape))
+    wanted = _labels(model, question.label)
+    reference = None if question.reference is None else read_segmentation(model, question.reference, shape)
+    voxel = None if question.voxel is None else case.grid.to_array(_three(question.voxel, shape))
     if voxel is not None:
         case.grid.to_preprocessed(voxel)  # a voxel that is cropped is told before the prediction
     say("predicting with the whole model")
@@ -75,8 +75,8 @@ def _find_out(request: Request, model: TrainedModel, case: Case, say: Callable[[
         voxel = centre_of_largest_object(full, wanted)
     place = case.grid.to_preprocessed(voxel)
     patch = Patch.around(place, case.data.shape[1:], model.predictor.configuration_manager.patch_size)
-    inside = torch.from_numpy(patch.cut(case.data))[None].to(model.predictor.device, torch.float32)
-    facts = _facts(request, model, case, voxel) | {"predicted_label": int(full[voxel])}
+    inside = torch.from_numpy(patch.crop(case.data))[None].to(model.predictor.device, torch.float32)
+    facts = _facts(question, model, case, voxel) | {"predicted_label": int(full[voxel])}
     say(f"looking from voxel {facts['voxel']}")
     views = look(model.network, model.chains, inside, patch.index(place))
     cuts, without = [], None
@@ -89,16 +89,16 @@ def _find_out(request: Request, model: TrainedModel, case: Case, say: Callable[[
     return Findings(voxel, patch, views, full, without, cuts, facts)
 
 
-def _facts(request: Request, model: TrainedModel, case: Case, voxel: Index) -> dict[str, Any]:
+def _facts(question: Question, model: TrainedModel, case: Case, voxel: Index) -> dict[str, Any]:
     """What the tables say about the report as a whole."""
     return {
         "case": case.name,
-        "model": request.model.resolve().name,
+        "model": question.model.resolve().name,
         "fold": model.fold,
-        "checkpoint": request.checkpoint,
+        "checkpoint": question.checkpoint,
         "recurrent": model.recurrent,
-        "attention_maps": f"{request.heads} over the heads",
-        "unit": unit(case.properties),
+        "attention_maps": f"{question.heads} over the heads",
+        "unit": case.unit,
         "voxel": list(case.grid.turn.file_voxel(voxel, case.grid.shape)),
     }
 

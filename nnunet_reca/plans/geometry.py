@@ -92,7 +92,7 @@ class Geometry:
             sizes.append(tuple(side // s for side, s in zip(sizes[-1], stride, strict=True)))
         return sizes
 
-    def cut(self, poolings: int) -> "Geometry":
+    def shallower(self, poolings: int) -> "Geometry":
         """The same geometry with at most ``poolings`` poolings, the last ones dropped."""
         return Geometry(self.patch_size, self.strides[: poolings + 1], self.kernel_sizes[: poolings + 1])
 

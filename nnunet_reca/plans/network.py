@@ -64,7 +64,7 @@ class Network:
                 f"{geometry.poolings} for patch size {list(geometry.patch_size)}; plan a larger patch, or use another "
                 "network"
             )
-        geometry = geometry.cut(most)
+        geometry = geometry.shallower(most)
         bottleneck = geometry.map_sizes()[-1]
         if max(bottleneck) < 2:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""The report's folder: written whole or not at all, over nothing that is not a report."""
+"""A folder of a report: written whole or not at all, over nothing that is not a report."""
 
 import contextlib
 import csv
@@ -9,16 +9,41 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 #: in results.json, tells a report from other folders
 KIND = "nnunet_reca comparison"
 
 
-def check_output(output: Path, *, overwrite: bool, but: Path | None = None) -> None:
+class Record(NamedTuple):
+    """The JSON file by which a kind of report is told from other folders: its entry ``kind``.
+
+    Where it lists the report's ``files`` as well, only those are ever replaced, and those that a new report no longer
+    has are removed. Otherwise the new report's names are replaced.
+    """
+
+    file: str
+    kind: str
+
+    def read(self, folder: Path) -> dict[str, Any] | None:
+        """Content of the record, None where the folder has no report of this kind."""
+        try:
+            content = json.loads((folder / self.file).read_text(encoding="utf-8"))
+            return content if content["kind"] == self.kind else None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+
+COMPARISON = Record("results.json", KIND)
+
+
+def check_output(output: Path, *, overwrite: bool, record: Record = COMPARISON, but: Path | None = None) -> None:
     """Make sure that a report can be put there.
 
     Args:
+        output: the folder.
+        overwrite: whether a report may be replaced.
+        record: of the report's kind.
         but: an entry of the folder that does not count.
 
     Raises:
@@ -32,11 +57,11 @@ def check_output(output: Path, *, overwrite: bool, but: Path | None = None) -> N
         return
     if not overwrite:
         raise ValueError(f"expected a new or empty folder, got {output}, which has files; say --overwrite or -o OTHER")
-    if not _is_report(output):
+    if record.read(output) is None:
         raise ValueError(f"expected --overwrite to replace a report, got {output}, which is not one; choose another")
 
 
-def usable_output(output: Path, *, overwrite: bool) -> Path:
+def usable_output(output: Path, *, overwrite: bool, record: Record = COMPARISON) -> Path:
     """The folder without links and dots, after a look at whether a report can be written there.
 
     Raises:
@@ -46,7 +71,7 @@ def usable_output(output: Path, *, overwrite: bool) -> Path:
         output = output.expanduser().resolve()
         if output.is_symlink():
             raise RuntimeError("links in a circle")
-        check_output(output, overwrite=overwrite)
+        check_output(output, overwrite=overwrite, record=record)
         nearest = next(folder for folder in (output, *output.parents) if folder.exists())
         with tempfile.TemporaryDirectory(prefix=".", dir=nearest):
             pass
@@ -57,25 +82,26 @@ def usable_output(output: Path, *, overwrite: bool) -> Path:
 
 
 @contextlib.contextmanager
-def whole_folder(output: Path, *, overwrite: bool) -> Iterator[Path]:
+def whole_folder(output: Path, *, overwrite: bool, record: Record = COMPARISON) -> Iterator[Path]:
     """A temporary folder, whose content becomes that of ``output`` when all went well and is removed otherwise.
 
     A folder that exists is filled and not replaced, as it may be a mount point or somebody's working directory. Of an
-    earlier report, entries of the same names go.
+    earlier report, entries of the same names go, and the files that its record lists.
 
     Raises:
-        ValueError: as :func:`check_output`, or on any OSError until the report is in place.
+        ValueError: as :func:`check_output`, if a file that the earlier record does not list is in the way, or on any
+            OSError until the report is in place.
     """
     inside = output.exists()
     name = f".{output.name[:100]}.{os.getpid()}.partial"
     partial = (output if inside else output.parent) / name
     try:
-        check_output(output, overwrite=overwrite)
+        check_output(output, overwrite=overwrite, record=record)
         partial.mkdir(parents=True)
         yield partial
-        check_output(output, overwrite=overwrite, but=partial)
+        check_output(output, overwrite=overwrite, record=record, but=partial)
         if inside:
-            _fill(output, partial)
+            _fill(output, partial, _listed(output, record))
         else:
             os.replace(partial, output)
     except OSError as error:
@@ -84,15 +110,24 @@ def whole_folder(output: Path, *, overwrite: bool) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _fill(output: Path, partial: Path) -> None:
+def _listed(output: Path, record: Record) -> set[str] | None:
+    """Names that the record of an earlier report lists, nothing outside its folder; None where it lists none."""
+    files = (record.read(output) or {}).get("files")
+    return None if not isinstance(files, list) else {record.file, *(f for f in files if Path(str(f)).name == f)}
+
+
+def _fill(output: Path, partial: Path, listed: set[str] | None) -> None:
     """Move all of ``partial`` one level up; what was there under these names comes back if that fails."""
+    new = {entry.name for entry in partial.iterdir()}
+    foreign = sorted(name for name in new - (listed or new) if (output / name).exists())
+    if foreign:
+        raise ValueError(f"expected no other files by the names of the report's in {output}, got {foreign}; move them")
     old = partial / ".old"
     old.mkdir()
     moved: list[tuple[Path, Path]] = []
     try:
-        for new in sorted(entry for entry in partial.iterdir() if entry != old):
-            target = output / new.name
-            for source, goal in ((target, old / new.name), (new, target)):
+        for name in sorted(new | (listed or set())):
+            for source, goal in ((output / name, old / name), (partial / name, output / name)):
                 if source.exists():
                     os.replace(source, goal)
                     moved.append((source, goal))
@@ -125,10 +160,3 @@ def _clean(content: Any) -> Any:
 
 def _missing(value: Any) -> bool:
     return value is None or (isinstance(value, float) and not math.isfinite(value))
-
-
-def _is_report(folder: Path) -> bool:
-    try:
-        return json.loads((folder / "results.json").read_text(encoding="utf-8"))["kind"] == KIND
-    except (OSError, ValueError, KeyError, TypeError):
-        return False

@@ -57,7 +57,7 @@ def test_the_patch_is_as_central_as_the_image_allows(voxel, start):
     patch = Patch.around(voxel, (20, 21, 30), (5, 4, 7))
     assert patch.start == start and patch.plane is None
     image = np.random.default_rng(0).normal(size=(2, 20, 21, 30))
-    assert patch.cut(image)[(1, *patch.index(voxel))] == image[(1, *voxel)]
+    assert patch.crop(image)[(1, *patch.index(voxel))] == image[(1, *voxel)]
 
 
 @pytest.mark.parametrize("patch", [(8, 9, 13), (4, 10, 11), (5, 7, 12)])
@@ -65,14 +65,14 @@ def test_small_images_are_padded_as_nnunet_does(patch):
     image = np.random.default_rng(0).normal(size=(2, 5, 7, 11))
     padded = pad_nd_image(image, patch, "constant", {"constant_values": 0}, False)
     around = Patch.around((0, 0, 0), (5, 7, 11), patch)
-    assert np.array_equal(around.cut(image), padded[:, : patch[0], : patch[1], : patch[2]])
+    assert np.array_equal(around.crop(image), padded[:, : patch[0], : patch[1], : patch[2]])
 
 
 def test_a_2d_network_sees_the_plane_of_the_voxel():
     patch = Patch.around((3, 2, 6), (5, 7, 11), (4, 6))
     image = np.random.default_rng(0).normal(size=(1, 5, 7, 11))
     assert patch.plane == 3 and patch.start == (0, 3)
-    assert np.array_equal(patch.cut(image)[0], image[0, 3, :4, 3:9])
+    assert np.array_equal(patch.crop(image)[0], image[0, 3, :4, 3:9])
 
 
 def test_every_voxel_gets_the_value_of_its_token():

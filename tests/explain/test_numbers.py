@@ -9,8 +9,8 @@ import torch
 from nnunet_reca.explain.attention import Attention
 from nnunet_reca.explain.case import Case
 from nnunet_reca.explain.grid import Grid, Patch
-from nnunet_reca.explain.report import _mean_distance
 from nnunet_reca.explain.run import _token_size, over_heads
+from nnunet_reca.explain.tables import _mean_distance
 
 #: X first, 8 of its voxels sampled as 4; Y sampled at twice the density
 GRID = Grid((5, 7, 12), (2, 0, 1), ((2, 10), (0, 5), (0, 7)), (4, 5, 14))
@@ -22,7 +22,7 @@ GRID = Grid((5, 7, 12), (2, 0, 1), ((2, 10), (0, 5), (0, 7)), (4, 5, 14))
 )
 def test_the_size_of_a_token_follows_transpose_crop_and_resampling(patch, tokens, sizes):
     # a voxel of the preprocessed image is 0.5 * 8 / 4 = 1 mm along X, 3 mm along Z and 2 * 7 / 14 = 1 mm along Y
-    case = Case("case", np.zeros((1, 5, 7, 12)), {"spacing": (3, 2, 0.5)}, np.zeros((1, 4, 5, 14)), GRID, False)
+    case = Case("case", np.zeros((1, 5, 7, 12)), {"spacing": (3, 2, 0.5)}, np.zeros((1, 4, 5, 14)), GRID, "mm", False)
     view = SimpleNamespace(alone=SimpleNamespace(visible=torch.ones(tokens)))
     assert _token_size(case, patch, view) == pytest.approx(sizes)
 

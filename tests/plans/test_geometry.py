@@ -28,8 +28,8 @@ def test_map_sizes_follow_the_strides():
     geometry = Geometry.from_configuration(HIPPOCAMPUS_3D)
     assert geometry.map_sizes() == [(40, 56, 40), (20, 28, 20), (10, 14, 10), (5, 7, 5)]
     assert geometry.total_stride == (8, 8, 8)
-    assert geometry.cut(2).map_sizes()[-1] == (10, 14, 10)
-    assert geometry.cut(5) == geometry
+    assert geometry.shallower(2).map_sizes()[-1] == (10, 14, 10)
+    assert geometry.shallower(5) == geometry
 
 
 def test_numbers_become_one_value_per_axis():

@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nnunet_reca.explain.attention import View
-from nnunet_reca.explain.output import KIND, RECORD
-from nnunet_reca.explain.overlap import Cut
-from nnunet_reca.results.output import write_csv
+import pandas as pd
 
+from nnunet_reca.explain.attention import View
+from nnunet_reca.explain.overlap import Cut
+from nnunet_reca.results.output import Record
+
+RECORD = Record("explain.json", "nnunet_reca explanation")
 CUT_COLUMNS = (
     "cut",
     "object",
@@ -65,10 +67,10 @@ def write_tables(folder: Path, facts: Mapping[str, Any], views: Sequence[dict[st
     """Write explain.md, cuts.csv where there are cuts, and explain.json, which names all files of the folder."""
     (folder / "explain.md").write_text(_markdown(facts, views, cuts), encoding="utf-8")
     if cuts:
-        write_csv(folder / "cuts.csv", cut_rows(cuts))
-    files = sorted({RECORD, *(file.name for file in folder.iterdir())})
-    content = {"kind": KIND, **facts, "attention": views, "cuts": cut_rows(cuts), "files": files}
-    (folder / RECORD).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        pd.DataFrame(cut_rows(cuts)).to_csv(folder / "cuts.csv", index=False, encoding="utf-8")
+    files = sorted({RECORD.file, *(file.name for file in folder.iterdir())})
+    content = {"kind": RECORD.kind, **facts, "attention": views, "cuts": cut_rows(cuts), "files": files}
+    (folder / RECORD.file).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def _markdown(facts: Mapping[str, Any], views: Sequence[dict[str, Any]], cuts: Sequence[Cut]) -> str:
