@@ -11,16 +11,13 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from nnunet_reca.architectures import DATransUnet, NnFormer, SwinUnet, SwinUNETR
-from nnunet_reca.weights.da_transunet import da_transunet_arguments
-from nnunet_reca.weights.nnformer import nnformer_arguments
-from nnunet_reca.weights.swin_unet import swin_unet_arguments
-from nnunet_reca.weights.swin_unetr import swin_unetr_arguments
+from nnunet_reca.weights import da_transunet, nnformer, swin_unet, swin_unetr
 
 #: name -> (class, arguments, input, published parameters without dead ones, published GFLOPs)
 PUBLISHED = {
     "SwinUNETR, feature_size 48": (
         SwinUNETR,
-        lambda recurrent: swin_unetr_arguments(
+        lambda recurrent: swin_unetr.published_arguments(
             {"in_channels": 1, "out_channels": 5, "feature_size": 48, "downsample": "merging"},
             recurrent=recurrent,
             duplicated=True,
@@ -31,28 +28,32 @@ PUBLISHED = {
     ),
     "nnFormer, embed 192": (
         NnFormer,
-        lambda recurrent: nnformer_arguments({"input_channels": 1, "num_classes": 5}, recurrent=recurrent),
+        lambda recurrent: nnformer.published_arguments({"input_channels": 1, "num_classes": 5}, recurrent=recurrent),
         (1, 1, 96, 96, 96),
         149_265_629,
         352.82,
     ),
     "Swin-Unet, depths 2-2-2-2": (
         SwinUnet,
-        lambda recurrent: swin_unet_arguments({"num_classes": 9, "depths": [2, 2, 2, 2]}, recurrent=recurrent),
+        lambda recurrent: swin_unet.published_arguments(
+            {"num_classes": 9, "depths": [2, 2, 2, 2]}, recurrent=recurrent
+        ),
         (1, 3, 224, 224),
         27_168_900,
         12.22,
     ),
     "Swin-Unet, depths 2-2-6-2": (
         SwinUnet,
-        lambda recurrent: swin_unet_arguments({"num_classes": 9, "depths": [2, 2, 6, 2]}, recurrent=recurrent),
+        lambda recurrent: swin_unet.published_arguments(
+            {"num_classes": 9, "depths": [2, 2, 6, 2]}, recurrent=recurrent
+        ),
         (1, 3, 224, 224),
         41_380_836,
         17.89,
     ),
     "DA-TransUNet, R50-ViT-B/16": (
         DATransUnet,
-        lambda recurrent: da_transunet_arguments(
+        lambda recurrent: da_transunet.published_arguments(
             {"img_size": 224, "n_classes": 9, "base_config": "get_r50_b16_config()"}, recurrent=recurrent
         ),
         (1, 3, 224, 224),

@@ -20,11 +20,8 @@ from torch import Tensor, nn
 
 from nnunet_reca.architectures import DATransUnet, NnFormer, SwinUnet, SwinUNETR
 from nnunet_reca.plans.geometry import window_size
-from nnunet_reca.weights.da_transunet import da_transunet_arguments
-from nnunet_reca.weights.nnformer import nnformer_arguments
+from nnunet_reca.weights import da_transunet, nnformer, swin_unet, swin_unetr
 from nnunet_reca.weights.rename import load_renamed, rename
-from nnunet_reca.weights.swin_unet import swin_unet_arguments
-from nnunet_reca.weights.swin_unetr import swin_unetr_rules
 
 #: case -> (network, size, feature size where there is one, batch)
 CASES = {
@@ -52,12 +49,14 @@ def build(network: str, variant: str, size: tuple[int, ...], feature_size: int |
         {"use_checkpoint": True} if variant == "reca_checkpoint" else {}
     )
     if network == "nnformer":
-        return NnFormer(**{**nnformer_arguments({"input_channels": 1, "num_classes": 5}, recurrent=True), **more})
+        return NnFormer(
+            **{**nnformer.published_arguments({"input_channels": 1, "num_classes": 5}, recurrent=True), **more}
+        )
     if network == "swin_unet":
-        return SwinUnet(**{**swin_unet_arguments({"num_classes": 9}, recurrent=True), **more})
+        return SwinUnet(**{**swin_unet.published_arguments({"num_classes": 9}, recurrent=True), **more})
     if network == "da_transunet":
         config = {"img_size": 224, "n_classes": 9, "base_config": "get_r50_b16_config()"}
-        return DATransUnet(**{**da_transunet_arguments(config, recurrent=True), **more})
+        return DATransUnet(**{**da_transunet.published_arguments(config, recurrent=True), **more})
     assert feature_size is not None
     if variant.startswith("monai"):
         return monai_swin_unetr(feature_size, flash=variant == "monai_flash")
@@ -82,7 +81,7 @@ def monai_swin_unetr(feature_size: int, *, flash: bool) -> nn.Module:
 
 
 def with_weights_of_monai(model: nn.Module, other: nn.Module) -> None:
-    load_renamed(model, rename(other.state_dict(), swin_unetr_rules(3, "mergingv2")))
+    load_renamed(model, rename(other.state_dict(), swin_unetr.swin_unetr_rules(3, "mergingv2")))
 
 
 def example(network: str, size: tuple[int, ...], batch: int, device: str) -> Tensor:

@@ -22,6 +22,7 @@ Deviations:
 
 import math
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -259,6 +260,14 @@ class DATransUnet(nn.Module):
 
     #: applied by nnU-Net to every module of a new network
     initialize = staticmethod(initialize_weights)
+    #: convolutions that see the image itself
+    image_convolutions: ClassVar[tuple[str, ...]] = ("encoder.resnet.root.0",)
+    #: modules whose width depends on the number of strides; ``*`` is any index
+    depth_dependent: ClassVar[tuple[str, ...]] = (
+        "encoder.patch_embed",
+        "decoder.blocks.*.refine.0",
+        "decoder.blocks.*.skip_attention",
+    )
 
     def forward(self, x: Tensor) -> Tensor | list[Tensor]:
         check_sides(x, self.total_stride)

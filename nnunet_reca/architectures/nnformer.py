@@ -18,6 +18,7 @@ Deviations, each reversible:
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -235,6 +236,10 @@ class NnFormer(nn.Module):
 
     #: applied by nnU-Net to every module of a new network
     initialize = staticmethod(initialize_weights)
+    #: convolutions that see the image itself
+    image_convolutions: ClassVar[tuple[str, ...]] = ("encoder.patch_embed.convs.0",)
+    #: modules whose width depends on the number of strides; ``*`` is any index
+    depth_dependent: ClassVar[tuple[str, ...]] = ()
 
     def forward(self, x: Tensor) -> Tensor | list[Tensor]:
         check_sides(x, self.total_stride)

@@ -15,6 +15,7 @@ Deviations; with the published arguments none changes the output:
 
 import math
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -191,6 +192,10 @@ class SwinUnet(nn.Module):
 
     #: applied by nnU-Net to every module of a new network
     initialize = staticmethod(initialize_weights)
+    #: convolutions that see the image itself
+    image_convolutions: ClassVar[tuple[str, ...]] = ("encoder.patch_embed.proj",)
+    #: modules whose width depends on the number of strides; ``*`` is any index
+    depth_dependent: ClassVar[tuple[str, ...]] = ("encoder.norm",)
 
     def forward(self, x: Tensor) -> Tensor | list[Tensor]:
         check_sides(x, self.total_stride)

@@ -15,6 +15,7 @@ Deviations, each reversible:
 
 import math
 from collections.abc import Sequence
+from typing import ClassVar
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -196,6 +197,14 @@ class SwinUNETR(nn.Module):
 
     #: applied by nnU-Net to every module of a new network
     initialize = staticmethod(initialize_weights)
+    #: convolutions that see the image itself
+    image_convolutions: ClassVar[tuple[str, ...]] = (
+        "encoder.patch_embed.proj",
+        "decoder.stem.conv1",
+        "decoder.stem.skip",
+    )
+    #: modules whose width depends on the number of strides; ``*`` is any index
+    depth_dependent: ClassVar[tuple[str, ...]] = ("decoder.bottleneck", "decoder.skips")
 
     def forward(self, x: Tensor) -> Tensor | list[Tensor]:
         check_sides(x, self.total_stride)

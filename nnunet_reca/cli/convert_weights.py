@@ -62,7 +62,7 @@ def convert_file(options: argparse.Namespace) -> str:
     checkpoint = read_source(options.source, trust=options.trust_pickle)
     network = trainer.new_network(plans, options.configuration, dataset_json)
     trained = trained_network(checkpoint)
-    layouts = known_layouts(options.merging) if trained is None else [trained_layout(trained, network)]
+    layouts = known_layouts(options.merging) if trained is None else [trained_layout(trained)]
     source = named_tensors(checkpoint, options.source)
     state, report = convert(source, network, layouts, trained, part=options.part)
     name = Path(options.source).name if Path(options.source).is_file() else options.source

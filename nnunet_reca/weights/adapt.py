@@ -2,7 +2,6 @@
 
 import itertools
 import math
-import re
 from collections.abc import Sequence
 from typing import cast
 
@@ -15,11 +14,6 @@ from nnunet_reca.blocks.attention import RelativePositionBias
 from nnunet_reca.blocks.patch_expand import PatchExpand
 from nnunet_reca.ops import resize_position_embedding
 
-#: the convolutions that see the image itself
-_IMAGE_CONVOLUTIONS = (
-    r"encoder\.(patch_embed\.(proj|convs\.0)|resnet\.root\.0)\.weight"
-    r"|decoder\.stem\.(conv1|skip)\.weight"
-)
 _LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 
@@ -71,7 +65,7 @@ def adapt(
     elif name.endswith("weight") and tensor.ndim == target.ndim > 2:
         transposed = isinstance(owner, nn.ConvTranspose2d | nn.ConvTranspose3d)
         fitted = resize_kernel(tensor, target.shape[2:], mean=transposed)
-        if re.fullmatch(_IMAGE_CONVOLUTIONS, name):
+        if name.removesuffix(".weight") in network.image_convolutions:  # type: ignore[operator]
             fitted = match_input_channels(fitted, target.shape[1])
         note = f"convolution {list(tensor.shape[1:])} -> {list(target.shape[1:])}"
     return (fitted, note) if fitted is not None and fitted.shape == target.shape else None

@@ -1,7 +1,7 @@
 """Turn a published checkpoint into weights of a network that was built from a plan, with a report of what matched."""
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -100,8 +100,9 @@ def _fitted(part: Part, network: nn.Module, trained: nn.Module | None) -> tuple[
     renamed, skipped = _renamed(part, network)
     report = Report(layout.name, layout.note, part.name, [*part.others], {**part.aside}, skipped=skipped)
     problems, values = [], {}
-    beyond = {name for name in renamed if name not in targets and beyond_depth(name, network)}
-    optional = _HEADS + (f"|{layout.depth_dependent}" if beyond or layout.deeper else "")
+    beyond = {name for name in renamed if name not in targets and _beyond_depth(name, network)}
+    deeper = {name for name in targets if trained is not None and _beyond_depth(name, trained)}
+    depth = _below(network.depth_dependent) if beyond or deeper else r"$^"  # type: ignore[arg-type]
     for name, tensor in renamed.items():
         if re.fullmatch(_HEADS, name):
             report.skipped[name] = "segmentation head, trained anew"
@@ -114,13 +115,14 @@ def _fitted(part: Part, network: nn.Module, trained: nn.Module | None) -> tuple[
             report.loaded.append(name)
         elif (adapted := adapt(name, tensor, targets[name], network, trained)) is not None:
             values[name], report.adapted[name] = adapted
-        elif re.fullmatch(optional, name):
+        elif re.fullmatch(depth, name):
             report.skipped[name] = "its width depends on the depth of the network"
         else:
             problems.append(f"{name}: expected {tuple(targets[name].shape)}, got {tuple(tensor.shape)}")
     report.fresh = [n for n in targets if n not in values]
-    known = f"{layout.absent}|{optional}"
-    problems += [f"{n}: missing in the file" for n in report.fresh if n not in renamed and not re.fullmatch(known, n)]
+    known = f"{layout.absent}|{_HEADS}|{depth}"
+    missing = [n for n in report.fresh if n not in renamed and n not in deeper and not re.fullmatch(known, n)]
+    problems += [f"{name}: missing in the file" for name in missing]
     if problems:
         raise ValueError(
             f"{layout.name} weights do not fit this network: {some_of(problems, limit=8, separator='; ')}; "
@@ -154,7 +156,12 @@ def _same_geometry(name: str, network: nn.Module, trained: nn.Module | None) -> 
     return trained is None or geometry(name, trained) in (None, geometry(name, network))
 
 
-def beyond_depth(name: str, network: nn.Module) -> bool:
+def _below(modules: Sequence[str]) -> str:
+    """Regular expression for the parameters of modules; ``*`` in a module's name is any index."""
+    return "|".join(re.escape(module).replace(r"\*", r"\d+") + r"\..*" for module in modules) or r"$^"
+
+
+def _beyond_depth(name: str, network: nn.Module) -> bool:
     """Whether the name fails at an index past the end of one of the network's module lists."""
     module: nn.Module = network
     for part in name.split("."):

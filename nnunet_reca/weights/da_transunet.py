@@ -1,13 +1,18 @@
-"""DA-TransUNet of the RecA authors and of Sun et al.: rename table and constructor arguments.
+"""DA-TransUNet of the RecA authors and of Sun et al.: layout, rename table and constructor arguments.
 
 ``DA_Transformer_RecA`` and ``DA_Transformer`` share one layout (``transformer.embeddings``, ``transformer.encoder``,
 ``decoder``, ``segmentation_head``).
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from torch import Tensor
+
+from nnunet_reca.architectures import DATransUnet
 from nnunet_reca.weights.constructor import Constructor
+from nnunet_reca.weights.layout import Layout
 from nnunet_reca.weights.rename import Rule
 from nnunet_reca.weights.vit import vit_encoder_rules
 
@@ -72,7 +77,7 @@ def da_transunet_rules(resnet_layers: Sequence[int], skip_attention: Sequence[bo
     ]
 
 
-def da_transunet_arguments(constructor: Mapping[str, Any], *, recurrent: bool) -> dict[str, Any]:
+def published_arguments(constructor: Mapping[str, Any], *, recurrent: bool) -> dict[str, Any]:
     """Published configuration -> arguments of our DATransUnet, with every published quirk switched on.
 
     Args:
@@ -174,3 +179,21 @@ def _resnet_rules(source: str, target: str, layers: Sequence[int]) -> list[Rule]
             Rule(rf"{block}gn_proj\.(weight|bias)", f"{ours}shortcut.1." + "{0}"),
         ]
     return rules
+
+
+def _resnet_layers(source: Mapping[str, Tensor]) -> list[int]:
+    """Units of each stage of the published ResNet."""
+    units = [re.search(r"body\.block(\d)\.unit(\d+)\.conv1\.", name) for name in source]
+    stages = [int(m[1]) for m in units if m]
+    return [stages.count(stage) for stage in sorted(set(stages))]
+
+
+LAYOUTS = (
+    Layout(
+        "DA-TransUNet",
+        DATransUnet,
+        (r"transformer\.embeddings\.hybrid_model\..+",),
+        lambda source, network: da_transunet_rules(_resnet_layers(source), [False, True, True]),
+        note="the published network pools without its border rows; this one with them, so that outputs differ a little",
+    ),
+)

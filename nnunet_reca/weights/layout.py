@@ -23,13 +23,10 @@ class Layout:
 
     Attributes:
         name: for the report.
-        network: name of the network class it fits.
+        network: class of the network it fits.
         signs: regular expressions; where each matches a name, counted from the same sub-tree, the layout is found.
         rules: rename table for the given tensors and target network.
         absent: regular expression for parameters that the source does not have.
-        depth_dependent: regular expression for parameters whose width depends on the network's depth; a network of
-            another depth than the source's does without them.
-        deeper: the network is deeper than the source's.
         complete: changes the renamed tensors as a whole, given the target network.
         note: what a user should know, for the report.
         unsupported: variants with the same signs that have no counterpart here: regular expression for names that only
@@ -37,12 +34,10 @@ class Layout:
     """
 
     name: str
-    network: str
+    network: type[nn.Module]
     signs: tuple[str, ...]
     rules: Callable[[Mapping[str, Tensor], nn.Module], list[Rule]]
     absent: str = r"$^"
-    depth_dependent: str = r"$^"
-    deeper: bool = False
     complete: Callable[[dict[str, Tensor], nn.Module], dict[str, Tensor]] = lambda renamed, network: renamed
     note: str = ""
     unsupported: Mapping[str, str] = field(default_factory=dict)
@@ -107,24 +102,24 @@ def find_part(
     Raises:
         ValueError: if there is no such sub-tree, or only one of another network.
     """
-    kind = type(network).__name__
     everywhere = [place for layout in layouts for place in _places(source, layout)]
     places = _outermost([place for place in everywhere if part is None or place.is_named(part)])
-    fitting = [place for place in places if place.layout.network == kind]
+    kind = type(network).__name__
+    fitting = [place for place in places if isinstance(network, place.layout.network)]
     if fitting:
         exact = [place for place in fitting if place.name == part]
         order = list(layouts)
         taken = min(exact or fitting, key=lambda place: (order.index(place.layout), not place.averaged))
         return _part(source, network, taken, [place for place in fitting if place is not taken])
-    names = [place.name for place in _outermost(everywhere) if place.layout.network == kind]
+    names = [place.name for place in _outermost(everywhere) if isinstance(network, place.layout.network)]
     if names:
         raise ValueError(f"expected the name of a part with weights of {kind}, {some_of(names)}, got {part!r}")
     if places:
         first = places[0].layout
         raise ValueError(
-            f"expected weights for {kind}, got {first.name}, which fits {first.network}; change the trainer"
+            f"expected weights for {kind}, got {first.name}, which fits {first.network.__name__}; change the trainer"
         )
-    known = ", ".join(layout.name for layout in layouts if layout.network == kind)
+    known = ", ".join(layout.name for layout in layouts if isinstance(network, layout.network))
     raise ValueError(f"expected weights in one of the layouts {known}, got names such as {sorted(source)[:5]}")
 
 

@@ -1,4 +1,4 @@
-"""nnFormer and nnFormer-RecA of the RecA authors: rename table and constructor arguments.
+"""nnFormer and nnFormer-RecA of the RecA authors: layout, rename table and constructor arguments.
 
 Both share the layout of the original nnFormer (``model_down.*``, ``decoder.*``, ``final.*``).
 """
@@ -9,8 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nnunet_reca.architectures import NnFormer
 from nnunet_reca.ops import relative_position_index
 from nnunet_reca.weights.constructor import Constructor
+from nnunet_reca.weights.layout import Layout
 from nnunet_reca.weights.rename import Rule
 
 _DEFAULTS = {
@@ -66,7 +68,7 @@ def nnformer_rules(*, exact_tables: bool = False) -> list[Rule]:
     ]
 
 
-def nnformer_arguments(constructor: Mapping[str, Any], *, recurrent: bool) -> dict[str, Any]:
+def published_arguments(constructor: Mapping[str, Any], *, recurrent: bool) -> dict[str, Any]:
     """Published constructor arguments -> arguments of our NnFormer, with every published quirk switched on.
 
     Args:
@@ -136,3 +138,13 @@ def _exact_table(table: Tensor) -> Tensor:
     spelled = torch.empty_like(table)
     spelled[exact] = table[published]
     return spelled
+
+
+LAYOUTS = (
+    Layout(
+        "nnFormer",
+        NnFormer,
+        (r"model_down\.patch_embed\..+",),
+        lambda source, network: nnformer_rules(exact_tables=True),
+    ),
+)

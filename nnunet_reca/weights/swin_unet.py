@@ -1,4 +1,4 @@
-"""Swin-Unet of its authors and of the RecA authors: rename table and constructor arguments.
+"""Swin-Unet of its authors and of the RecA authors: layout, rename table and constructor arguments.
 
 Both share one layout (``layers``, ``layers_up``, ``concat_back_dim``, ``output``); RecA adds an unused ``decoder0``.
 """
@@ -9,7 +9,9 @@ from typing import Any
 
 import torch
 
+from nnunet_reca.architectures import SwinUnet
 from nnunet_reca.weights.constructor import Constructor
+from nnunet_reca.weights.layout import Layout
 from nnunet_reca.weights.rename import Rule, reorder_sublattices
 
 #: The published decoder indexes its skips as in a network of four stages.
@@ -61,7 +63,7 @@ def swin_unet_rules() -> list[Rule]:
     ]
 
 
-def swin_unet_arguments(constructor: Mapping[str, Any], *, recurrent: bool) -> dict[str, Any]:
+def published_arguments(constructor: Mapping[str, Any], *, recurrent: bool) -> dict[str, Any]:
     """Published constructor arguments -> arguments of our SwinUnet.
 
     As published, a map no larger than the window takes a window, and a bias table, of its own size: windows are
@@ -95,3 +97,13 @@ def swin_unet_arguments(constructor: Mapping[str, Any], *, recurrent: bool) -> d
     }
     c.close()
     return arguments
+
+
+LAYOUTS = (
+    Layout(
+        "Swin-Unet",
+        SwinUnet,
+        (r"layers_up\..+", r"concat_back_dim\..+"),
+        lambda source, network: swin_unet_rules(),
+    ),
+)

@@ -1,6 +1,7 @@
-"""SwinUNETR of the RecA authors and of MONAI: rename table and constructor arguments.
+"""SwinUNETR of the RecA authors and of MONAI: layouts, rename table and constructor arguments.
 
-Both share one layout (``swinViT.*``, ``encoder1`` ... ``encoder10``, ``decoder5`` ... ``decoder1``, ``out``).
+Both share one layout (``swinViT.*``, ``encoder1`` ... ``encoder10``, ``decoder5`` ... ``decoder1``, ``out``); of
+self-supervised training there are encoders alone.
 """
 
 import functools
@@ -9,10 +10,12 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal, get_args
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from nnunet_reca.architectures import SwinUNETR
 from nnunet_reca.blocks import PatchMerging
 from nnunet_reca.weights.constructor import Constructor
+from nnunet_reca.weights.layout import Layout
 from nnunet_reca.weights.rename import Rule, reorder_sublattices
 
 Merging = Literal["merging", "mergingv2", "duplicated"]
@@ -39,6 +42,56 @@ _SUBLATTICE_ORDER: dict[tuple[int, Merging], tuple[int, ...]] = {
     (2, "duplicated"): (0, 2, 1, 3),
     (3, "merging"): (0, 4, 2, 1, 6, 5, 3, 7),
 }
+
+#: heads of the pretext tasks, and what else self-supervised checkpoints hold beside the encoder
+_PRETEXT = r"(?:rotation_head|contrastive_head|conv|convTrans3d|norm|mask_token|decoder|projector)(?:\..*)?"
+_UNSUPPORTED = {
+    r"(?:swinViT\.)?layers[1-4]c\..+": "MONAI's SwinUNETR with use_v2=True (a residual convolution before each stage)",
+    r"(?:encoder|decoder)\d+\..*norm\d\..+": "a SwinUNETR whose norms have parameters (norm_name)",
+}
+
+
+def layouts(merging: Merging = "merging") -> list[Layout]:
+    """The whole network, and encoders alone.
+
+    Args:
+        merging: patch merging of the source, which names do not tell, see :func:`swin_unetr_rules`.
+    """
+
+    def whole(source: Mapping[str, Tensor], network: nn.Module) -> list[Rule]:
+        return swin_unetr_rules(_dimensions(network), merging)
+
+    def encoder(source: Mapping[str, Tensor], network: nn.Module) -> list[Rule]:
+        return [*swin_encoder_rules("", _dimensions(network), merging), Rule(_PRETEXT, None)]
+
+    def complete(renamed: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
+        return fold_duplicates(renamed) if merging == "duplicated" and _dimensions(network) == 3 else renamed
+
+    more: dict[str, Any] = {"complete": complete, "note": _merging_note(merging), "unsupported": _UNSUPPORTED}
+    return [
+        Layout("SwinUNETR (MONAI or RecA)", SwinUNETR, (r"swinViT\.layers1\..+", r"decoder1\..+"), whole, **more),
+        Layout(
+            "SwinUNETR encoder (self-supervised)",
+            SwinUNETR,
+            (r"layers1\.0\.blocks\.0\.norm1\.weight",),
+            encoder,
+            absent=r"decoder\..*",
+            **more,
+        ),
+    ]
+
+
+def _merging_note(merging: Merging) -> str:
+    note = f"patch merging of the source is taken to be {merging!r}"
+    if merging == "merging":
+        note += ", MONAI's from 1.5 on; 3D weights of the RecA code or MONAI 0.9 to 1.4 need --merging duplicated"
+    elif merging == "duplicated":
+        note += "; this network merges each sub-lattice once, so that outputs in 3D are close, not equal"
+    return note
+
+
+def _dimensions(network: nn.Module) -> int:
+    return len(network.total_stride)  # type: ignore[arg-type]
 
 
 def swin_unetr_rules(dimensions: int, merging: Merging) -> list[Rule]:
@@ -80,7 +133,7 @@ def swin_encoder_rules(prefix: str, dimensions: int, merging: Merging) -> list[R
     return rules
 
 
-def swin_unetr_arguments(
+def published_arguments(
     constructor: Mapping[str, Any], *, recurrent: bool, duplicated: bool
 ) -> tuple[dict[str, Any], Merging]:
     """Published constructor arguments -> arguments of our SwinUNETR, with every published quirk switched on.

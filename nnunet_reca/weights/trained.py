@@ -7,16 +7,8 @@ import torch
 from torch import nn
 
 from nnunet_reca import architectures
-from nnunet_reca.weights.convert import beyond_depth
 from nnunet_reca.weights.layout import Layout
 from nnunet_reca.weights.rename import Rule, fillable
-
-#: parameters whose width depends on the depth of the network, by network
-_DEPTH_DEPENDENT = {
-    "SwinUNETR": r"decoder\.(bottleneck|skips)\..*",
-    "SwinUnet": r"encoder\.norm\..*",
-    "DATransUnet": r"encoder\.patch_embed\..*|decoder\.blocks\.\d+\.(refine\.0|skip_attention)\..*",
-}
 
 
 def trained_network(content: Any) -> nn.Module | None:
@@ -45,16 +37,11 @@ def trained_network(content: Any) -> nn.Module | None:
         ) from error
 
 
-def trained_layout(trained: nn.Module, network: nn.Module) -> Layout:
-    """Our own names. What only a deeper network has stays at its initialisation; heads are trained anew."""
-    kind = type(trained).__name__
-    deeper = [re.escape(name) for name in fillable(network) if beyond_depth(name, trained)]
+def trained_layout(trained: nn.Module) -> Layout:
+    """Our own names."""
     return Layout(
-        f"{kind} of nnunet_reca",
-        kind,
+        f"{type(trained).__name__} of nnunet_reca",
+        type(trained),
         (re.escape(next(iter(fillable(trained)))),),
         lambda source, network: [Rule(r".*\.num_batches_tracked", None), Rule("(.*)", "{0}")],
-        absent="|".join(deeper) or r"$^",
-        depth_dependent=_DEPTH_DEPENDENT.get(kind, r"$^"),
-        deeper=bool(deeper),
     )

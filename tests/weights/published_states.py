@@ -8,9 +8,7 @@ import torch
 from golden_io import golden_cases
 
 from nnunet_reca.architectures import DATransUnet, NnFormer, SwinUnet, SwinUNETR
-from nnunet_reca.weights.da_transunet import da_transunet_arguments
-from nnunet_reca.weights.nnformer import nnformer_arguments
-from nnunet_reca.weights.swin_unet import swin_unet_arguments
+from nnunet_reca.weights import da_transunet, nnformer, swin_unet
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -87,13 +85,13 @@ def torchvision_swin(width=12, depths=DEPTHS, heads=HEADS):
     return randomised(model)
 
 
-def swin_unet(channels=3, windows=(7, 7, 7, 7)):
+def small_swin_unet(channels=3, windows=(7, 7, 7, 7)):
     strides = [[1, 1], [4, 4], [2, 2], [2, 2], [2, 2]]
     arguments = {"embed_dim": 12, "depths": DEPTHS, "num_heads": HEADS, "window_sizes": windows, "carry": "none"}
     return SwinUnet(channels, 4, strides=strides, **arguments).eval()
 
 
-def da_transunet(poolings=4, grid=(4, 4), **options):
+def small_da_transunet(poolings=4, grid=(4, 4), **options):
     options = {"hidden_size": 48, "num_layers": 2, "num_heads": 3, "mlp_dim": 96, "resnet_width": 32} | options
     layers = {"resnet_layers": (1, 2, 1)[: poolings - 1], "decoder_channels": (12, 16, 24, 32)[:poolings]}
     strides = [[1, 1]] + [[2, 2]] * poolings
@@ -200,24 +198,24 @@ def _golden(kind, network, arguments, **changed):
 
 
 def _google(hybrid):
-    donor = randomised(da_transunet())
+    donor = randomised(small_da_transunet())
     vit = small_vit(patch=1, channels=donor.encoder.resnet.channels[-1], size=4) if hybrid else small_vit()
     arrays = google_file(vit, donor.encoder.resnet if hybrid else None)
-    return {n: torch.from_numpy(a) for n, a in arrays.items()}, da_transunet
+    return {n: torch.from_numpy(a) for n, a in arrays.items()}, small_da_transunet
 
 
 #: layout -> its state dict, and what builds a network of ours that takes it
 LAYOUTS = {
     "SwinUNETR": lambda: (monai_network().state_dict(), our_network),
     "SwinUNETR encoder": lambda: (self_supervised(monai_network(), ""), our_network),
-    "nnFormer": lambda: _golden("NnFormer", NnFormer, nnformer_arguments, index_scheme="exact"),
-    "Swin-Unet": lambda: _golden("SwinUnet", SwinUnet, swin_unet_arguments),
-    "Swin of timm": lambda: (timm_swin().state_dict(), swin_unet),
-    "Swin of Microsoft": lambda: (microsoft_names(timm_swin().state_dict()), swin_unet),
-    "Swin of torchvision": lambda: (torchvision_swin().state_dict(), swin_unet),
-    "Swin of OpenMMLab": lambda: (output_norms(openmmlab_names(timm_swin().state_dict())), swin_unet),
-    "Swin of detectors": lambda: (output_norms(microsoft_names(timm_swin().state_dict())), swin_unet),
-    "DA-TransUNet": lambda: _golden("DATransUnet", DATransUnet, da_transunet_arguments),
+    "nnFormer": lambda: _golden("NnFormer", NnFormer, nnformer.published_arguments, index_scheme="exact"),
+    "Swin-Unet": lambda: _golden("SwinUnet", SwinUnet, swin_unet.published_arguments),
+    "Swin of timm": lambda: (timm_swin().state_dict(), small_swin_unet),
+    "Swin of Microsoft": lambda: (microsoft_names(timm_swin().state_dict()), small_swin_unet),
+    "Swin of torchvision": lambda: (torchvision_swin().state_dict(), small_swin_unet),
+    "Swin of OpenMMLab": lambda: (output_norms(openmmlab_names(timm_swin().state_dict())), small_swin_unet),
+    "Swin of detectors": lambda: (output_norms(microsoft_names(timm_swin().state_dict())), small_swin_unet),
+    "DA-TransUNet": lambda: _golden("DATransUnet", DATransUnet, da_transunet.published_arguments),
     "ViT of Google": lambda: _google(hybrid=False),
     "R50+ViT of Google": lambda: _google(hybrid=True),
 }

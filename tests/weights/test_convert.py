@@ -16,13 +16,11 @@ from published_states import monai_network, our_network, self_supervised
 from nnunet_reca import trainers
 from nnunet_reca.architectures import NnFormer, SwinUnet, SwinUNETR
 from nnunet_reca.cli.convert_weights import main
-from nnunet_reca.weights import rename
+from nnunet_reca.weights import nnformer, rename, swin_unetr
 from nnunet_reca.weights.adapt import fold_sublattices, match_input_channels, resize_bias_table
 from nnunet_reca.weights.checkpoint import read_checkpoint
 from nnunet_reca.weights.convert import convert
 from nnunet_reca.weights.layouts import known_layouts
-from nnunet_reca.weights.nnformer import nnformer_arguments, nnformer_rules
-from nnunet_reca.weights.swin_unetr import swin_unetr_arguments, swin_unetr_rules
 
 
 def copy_heads(network, source):
@@ -61,10 +59,10 @@ def duplicated_golden_cases():
 
 
 def converted_golden(case, merging):
-    arguments, _ = swin_unetr_arguments(case.config["constructor"], recurrent=True, duplicated=True)
+    arguments, _ = swin_unetr.published_arguments(case.config["constructor"], recurrent=True, duplicated=True)
     network = SwinUNETR(**{**arguments, "duplicated_sublattices": False}).eval()
     _, report = convert(case.state_dict(), network, known_layouts(merging))
-    head = rename(case.state_dict(), swin_unetr_rules(3, "duplicated"))
+    head = rename(case.state_dict(), swin_unetr.swin_unetr_rules(3, "duplicated"))
     network.load_state_dict({n: t for n, t in head.items() if "seg_layers" in n}, strict=False)
     return network, report
 
@@ -168,10 +166,10 @@ def test_folded_merging_acts_alike_where_the_unmerged_axis_is_constant():
 
 @pytest.mark.parametrize("case", golden_cases("NnFormer"), ids=str)
 def test_golden_nnformer_converts_to_the_exact_index_with_equal_output(case):
-    arguments = nnformer_arguments(case.config["constructor"], recurrent=case.recurrent)
+    arguments = nnformer.published_arguments(case.config["constructor"], recurrent=case.recurrent)
     network = NnFormer(**{**arguments, "index_scheme": "exact"}).eval()
     convert(case.state_dict(), network, known_layouts())
-    heads = rename(case.state_dict(), nnformer_rules())
+    heads = rename(case.state_dict(), nnformer.nnformer_rules())
     network.load_state_dict({n: t for n, t in heads.items() if "seg_layers" in n}, strict=False)
     outputs = as_list(network(case.array("input")))
     for output, stem in zip(outputs, case.stems("output"), strict=True):

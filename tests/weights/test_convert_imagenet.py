@@ -5,23 +5,21 @@ import pytest
 import torch
 from golden_io import golden_cases
 from published_states import (
-    da_transunet,
     google_file,
     microsoft_names,
     randomised,
+    small_da_transunet,
+    small_swin_unet,
     small_vit,
-    swin_unet,
     timm_swin,
     torchvision_swin,
 )
 
 from nnunet_reca.architectures import DATransUnet, SwinUnet
-from nnunet_reca.weights import load_renamed, rename
+from nnunet_reca.weights import da_transunet, load_renamed, rename, swin_unet
 from nnunet_reca.weights.checkpoint import read_checkpoint
 from nnunet_reca.weights.convert import convert
-from nnunet_reca.weights.da_transunet import da_transunet_arguments, da_transunet_rules
 from nnunet_reca.weights.layouts import known_layouts
-from nnunet_reca.weights.swin_unet import swin_unet_arguments, swin_unet_rules
 
 
 @pytest.mark.parametrize("source", ["timm", "microsoft", "torchvision"])
@@ -33,7 +31,7 @@ def test_swin_transformer_gives_the_same_features_and_mirrors_them_in_the_decode
         model = timm_swin()
         state, expected = model.state_dict(), model.forward_features
         state = microsoft_names(state) if source == "microsoft" else state
-    network = swin_unet()
+    network = small_swin_unet()
     _, report = convert(state, network, known_layouts())
     x = torch.randn(1, 3, 224, 224)
     torch.testing.assert_close(network.encoder(x)[-1], expected(x), atol=1e-4, rtol=1e-4)
@@ -44,7 +42,7 @@ def test_swin_transformer_gives_the_same_features_and_mirrors_them_in_the_decode
 
 
 def test_swin_transformer_adapts_to_one_channel_and_other_windows():
-    network = swin_unet(channels=1, windows=(8, 6, 5, 7))
+    network = small_swin_unet(channels=1, windows=(8, 6, 5, 7))
     _, report = convert(timm_swin().state_dict(), network, known_layouts())
     assert set(report.adapted) >= {
         "encoder.patch_embed.proj.weight",
@@ -57,21 +55,21 @@ def test_swin_transformer_adapts_to_one_channel_and_other_windows():
 @pytest.mark.parametrize("case", golden_cases("SwinUnet")[:2], ids=str)
 def test_golden_swin_unet_checkpoints_convert_to_the_published_output(case, tmp_path):
     """In the wrapper's naming of the authors' training script, as torch saves it."""
-    arguments = swin_unet_arguments(case.config["constructor"], recurrent=case.recurrent)
+    arguments = swin_unet.published_arguments(case.config["constructor"], recurrent=case.recurrent)
     file = tmp_path / "epoch_149.pth"
     torch.save({f"swin_unet.{n}": t for n, t in case.state_dict().items()}, file)
     network = SwinUnet(**arguments).eval()
     convert(read_checkpoint(file), network, known_layouts())
-    head = {n: t for n, t in rename(case.state_dict(), swin_unet_rules()).items() if "seg_layers" in n}
+    head = {n: t for n, t in rename(case.state_dict(), swin_unet.swin_unet_rules()).items() if "seg_layers" in n}
     network.load_state_dict(head, strict=False)
     torch.testing.assert_close(network(case.array("input")), case.array("output"), atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("case", golden_cases("DATransUnet")[:2], ids=str)
 def test_golden_da_transunet_checkpoints_convert_to_the_published_output(case):
-    arguments = da_transunet_arguments(case.config["constructor"], recurrent=case.recurrent)
+    arguments = da_transunet.published_arguments(case.config["constructor"], recurrent=case.recurrent)
     converted, expected = DATransUnet(**arguments).eval(), DATransUnet(**arguments).eval()
-    rules = da_transunet_rules(arguments["resnet_layers"], arguments["skip_attention"])
+    rules = da_transunet.da_transunet_rules(arguments["resnet_layers"], arguments["skip_attention"])
     load_renamed(expected, rename(case.state_dict(), rules))
     convert(case.state_dict(), converted, known_layouts())
     converted.decoder.seg_layers.load_state_dict(expected.decoder.seg_layers.state_dict())
@@ -81,7 +79,7 @@ def test_golden_da_transunet_checkpoints_convert_to_the_published_output(case):
 def test_plain_vit_gives_the_same_transformer(tmp_path):
     vit = small_vit()
     np.savez(tmp_path / "ViT-B_16.npz", **google_file(vit))
-    network = da_transunet()
+    network = small_da_transunet()
     _, report = convert(read_checkpoint(tmp_path / "ViT-B_16.npz"), network, known_layouts())
     tokens = torch.randn(2, 16, 48)
     torch.testing.assert_close(network.encoder.transformer(tokens), vit.norm(vit.blocks(tokens)), atol=1e-4, rtol=1e-4)
@@ -90,10 +88,10 @@ def test_plain_vit_gives_the_same_transformer(tmp_path):
 
 
 def test_hybrid_vit_gives_the_same_encoder(tmp_path):
-    donor = randomised(da_transunet())
+    donor = randomised(small_da_transunet())
     vit = small_vit(patch=1, channels=donor.encoder.resnet.channels[-1], size=4)
     np.savez(tmp_path / "R50+ViT-B_16.npz", **google_file(vit, donor.encoder.resnet))
-    network = da_transunet()
+    network = small_da_transunet()
     _, report = convert(read_checkpoint(tmp_path / "R50+ViT-B_16.npz"), network, known_layouts())
     assert all(n.startswith(("decoder.", "encoder.attention.")) for n in report.fresh)
     x = torch.randn(1, 3, 64, 64)
@@ -106,10 +104,10 @@ def test_hybrid_vit_gives_the_same_encoder(tmp_path):
 
 
 def test_hybrid_vit_adapts_to_other_grids_and_fewer_poolings(tmp_path):
-    donor = randomised(da_transunet())
+    donor = randomised(small_da_transunet())
     vit = small_vit(patch=1, channels=donor.encoder.resnet.channels[-1], size=4)
     np.savez(tmp_path / "R50+ViT-B_16.npz", **google_file(vit, donor.encoder.resnet))
-    network = da_transunet(poolings=3, grid=(7, 5))
+    network = small_da_transunet(poolings=3, grid=(7, 5))
     _, report = convert(read_checkpoint(tmp_path / "R50+ViT-B_16.npz"), network, known_layouts())
     assert report.adapted == {"encoder.position_embedding": "position embedding for (7, 5) tokens"}
     assert report.skipped["encoder.patch_embed.weight"] == "its width depends on the depth of the network"

@@ -7,12 +7,12 @@ from golden_network import check_network
 
 from nnunet_reca.architectures import DATransUnet
 from nnunet_reca.weights import rename
-from nnunet_reca.weights.da_transunet import da_transunet_arguments, da_transunet_rules
+from nnunet_reca.weights.da_transunet import da_transunet_rules, published_arguments
 
 
 @pytest.mark.parametrize("case", golden_cases("DATransUnet"), ids=str)
 def test_golden_outputs_and_gradients_equal_the_published_network(case):
-    arguments = da_transunet_arguments(case.config["constructor"], recurrent=case.recurrent)
+    arguments = published_arguments(case.config["constructor"], recurrent=case.recurrent)
     rules = da_transunet_rules(arguments["resnet_layers"], arguments["skip_attention"])
     check_network(case, DATransUnet(**arguments), rules)
 
@@ -30,11 +30,11 @@ def test_golden_outputs_and_gradients_equal_the_published_network(case):
 )
 def test_arguments_with_which_the_published_network_cannot_run_raise(change, message):
     with pytest.raises(ValueError, match=message):
-        da_transunet_arguments(change, recurrent=True)
+        published_arguments(change, recurrent=True)
 
 
 def test_arguments_left_out_are_those_of_the_published_configuration():
-    arguments = da_transunet_arguments({}, recurrent=False)
+    arguments = published_arguments({}, recurrent=False)
     assert arguments["grid_size"] == [14, 14] and arguments["resnet_layers"] == [3, 4, 9]
     assert arguments["skip_attention"] == [False, True, True] and arguments["carry"] == "none"
 
@@ -48,7 +48,7 @@ def test_arguments_left_out_are_those_of_the_published_configuration():
     ],
 )
 def test_unused_dual_attention_heads_are_dropped_and_used_ones_kept(decoder_channels, n_skip, used):
-    arguments = da_transunet_arguments({"decoder_channels": decoder_channels, "n_skip": n_skip}, recurrent=True)
+    arguments = published_arguments({"decoder_channels": decoder_channels, "n_skip": n_skip}, recurrent=True)
     rules = da_transunet_rules(arguments["resnet_layers"], arguments["skip_attention"])
     heads = [f"decoder.blocks.{i}.{head}" for i in range(4) for head in ("da", "da2", "da3")]
     parts = ("conv5a.0.weight", "conv51.1.running_var", "sc.gamma", "conv6.1.bias", "conv8.1.bias")

@@ -12,7 +12,7 @@ from published_states import (
     openmmlab_names,
     our_network,
     published,
-    swin_unet,
+    small_swin_unet,
     timm_swin,
 )
 
@@ -198,14 +198,14 @@ def test_a_detectors_last_output_norm_takes_the_place_of_the_final_norm_and_the_
 
 def test_a_backbone_without_any_output_norm_leaves_the_final_norm_at_its_initialisation():
     state = {n: t for n, t in microsoft_names(timm_swin().state_dict()).items() if not n.startswith(("norm", "head"))}
-    _, report = fill({"state_dict": named("backbone.", state) | SEGMENTOR}, swin_unet)
+    _, report = fill({"state_dict": named("backbone.", state) | SEGMENTOR}, small_swin_unet)
     assert {"encoder.norm.weight", "encoder.norm.bias"} <= {*report.fresh}
 
 
 def test_openmmlab_names_and_sub_lattices_give_the_same_features():
     model = timm_swin()
     state = openmmlab_names(model.state_dict()) | {}
-    network, _ = fill({"state_dict": named("backbone.", state)}, swin_unet)
+    network, _ = fill({"state_dict": named("backbone.", state)}, small_swin_unet)
     x = torch.randn(1, 3, 224, 224)
     torch.testing.assert_close(network.encoder(x)[-1], model.forward_features(x), atol=1e-4, rtol=1e-4)
 
@@ -224,8 +224,8 @@ def test_openmmlab_names_and_sub_lattices_give_the_same_features():
             "use_v2=True .* supported: layers1c",
         ),
         (lambda: monai_network(norm_name=("group", {"num_groups": 3})).state_dict(), our_network, "norm_name"),
-        (lambda: swin_v2_of_timm().state_dict(), swin_unet, "Swin Transformer V2, which is not supported"),
-        (lambda: swin_v2_of_torchvision().state_dict(), swin_unet, "Swin Transformer V2, which is not supported"),
+        (lambda: swin_v2_of_timm().state_dict(), small_swin_unet, "Swin Transformer V2, which is not supported"),
+        (lambda: swin_v2_of_torchvision().state_dict(), small_swin_unet, "Swin Transformer V2, which is not supported"),
     ],
 )
 def test_variants_without_a_counterpart_are_named(state, build, message):
@@ -248,8 +248,8 @@ def swin_v2_of_torchvision():
 def test_files_hold_arrays_lists_and_whole_networks_too(tmp_path):
     model = timm_swin()
     state = model.state_dict()
-    expected, _ = fill(state, swin_unet)
+    expected, _ = fill(state, small_swin_unet)
     for content in ({"model": {n: t.numpy() for n, t in state.items()}}, {"nets": [state]}, model, {"ema": model}):
         torch.save(content, tmp_path / "checkpoint.pt")
-        network, _ = fill(read_content(tmp_path / "checkpoint.pt", trust=True), swin_unet)
+        network, _ = fill(read_content(tmp_path / "checkpoint.pt", trust=True), small_swin_unet)
         assert_equal(network, expected)

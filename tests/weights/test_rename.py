@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from nnunet_reca.weights import Rule, load_renamed, rename
-from nnunet_reca.weights.swin_unetr import swin_unetr_arguments, swin_unetr_rules
+from nnunet_reca.weights.swin_unetr import published_arguments, swin_unetr_rules
 
 RULES = [
     Rule(r"old\.(weight|bias)", "0.{0}"),
@@ -83,4 +83,4 @@ def test_swin_unetr_rules_keep_the_same_tokens_together_in_every_merging_order()
 
 def test_unknown_constructor_argument_raises():
     with pytest.raises(ValueError, match="got use_v3"):
-        swin_unetr_arguments({"in_channels": 1, "out_channels": 2, "use_v3": True}, recurrent=False, duplicated=False)
+        published_arguments({"in_channels": 1, "out_channels": 2, "use_v3": True}, recurrent=False, duplicated=False)

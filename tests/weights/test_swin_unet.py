@@ -2,17 +2,17 @@ import pytest
 import torch
 
 from nnunet_reca.weights import rename
-from nnunet_reca.weights.swin_unet import swin_unet_arguments, swin_unet_rules
+from nnunet_reca.weights.swin_unet import published_arguments, swin_unet_rules
 
 
 def test_windows_shrink_to_the_maps_of_the_published_image_size():
-    arguments = swin_unet_arguments({"img_size": 96, "window_size": 7}, recurrent=True)
+    arguments = published_arguments({"img_size": 96, "window_size": 7}, recurrent=True)
     assert arguments["window_sizes"] == [7, 7, 6, 3]
 
 
 def test_arguments_without_effect_are_dropped():
     constructor = {"depths_decoder": [1, 2, 2, 2], "choice": "Max", "use_checkpoint": True, "drop_rate": 0.1}
-    assert swin_unet_arguments(constructor, recurrent=False) == swin_unet_arguments({}, recurrent=False)
+    assert published_arguments(constructor, recurrent=False) == published_arguments({}, recurrent=False)
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ def test_arguments_without_effect_are_dropped():
 )
 def test_arguments_of_another_network_raise(constructor, message):
     with pytest.raises(ValueError, match=message):
-        swin_unet_arguments(constructor, recurrent=True)
+        published_arguments(constructor, recurrent=True)
 
 
 def test_merged_sublattices_are_put_in_row_major_order():
@@ -42,5 +42,5 @@ def test_parameters_that_reca_never_uses_are_dropped():
 
 
 def test_equal_sides_count_as_one_number():
-    arguments = swin_unet_arguments({"img_size": [96, 96], "window_size": (5, 5)}, recurrent=True)
-    assert arguments == swin_unet_arguments({"img_size": 96, "window_size": 5}, recurrent=True)
+    arguments = published_arguments({"img_size": [96, 96], "window_size": (5, 5)}, recurrent=True)
+    assert arguments == published_arguments({"img_size": 96, "window_size": 5}, recurrent=True)

@@ -52,7 +52,7 @@ def convert_between(network, source, target, dataset=OTHER, twin="Reca"):
     checkpoint, before = make_checkpoint(trainer_of(network), source)
     after = trainer_of(network, twin).new_network(make_plans(x=target), "x", dataset)
     trained = trained_network(checkpoint)
-    _, report = convert(checkpoint["network_weights"], after, [trained_layout(trained, after)], trained)
+    _, report = convert(checkpoint["network_weights"], after, [trained_layout(trained)], trained)
     return before, after, report
 
 
@@ -122,7 +122,7 @@ def test_weights_of_other_dimensions_or_networks_say_so(source, target, network,
     after = trainer_of(network).new_network(make_plans(x=target), "x", OTHER)
     trained = trained_network(checkpoint)
     with pytest.raises(ValueError, match=message):
-        convert(checkpoint["network_weights"], after, [trained_layout(trained, after)], trained)
+        convert(checkpoint["network_weights"], after, [trained_layout(trained)], trained)
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_own_checkpoints_of_every_numpy_are_read_without_trusting_them(tmp_path,
     content = read_content(file)
     assert content["logging"]["dice"] == [0.5, 3] and content["logging"]["array"].tolist() == [0, 1, 2]
     trained = trained_network(content)
-    _, report = convert(content, before, [trained_layout(trained, before)], trained)
+    _, report = convert(content, before, [trained_layout(trained)], trained)
     assert report.part == "network_weights" and "encoder.norm.weight" in report.loaded
 
 
@@ -201,7 +201,7 @@ def test_an_averaged_copy_in_a_checkpoint_of_ones_own_is_found(tmp_path):
     trained = trained_network(checkpoint)
     for part, expected in ((None, twice), ("network_weights", before.state_dict())):
         after = trainer_of("SwinUnet").new_network(make_plans(x=SHALLOW), "x", DATASET_JSON)
-        _, report = convert(checkpoint, after, [trained_layout(trained, after)], trained, part=part)
+        _, report = convert(checkpoint, after, [trained_layout(trained)], trained, part=part)
         assert report.part == (part or "ema")
         assert torch.equal(after.encoder.norm.weight, expected["encoder.norm.weight"])
 
