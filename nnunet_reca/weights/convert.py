@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nnunet_reca.blocks.carry import Carry
 from nnunet_reca.weights.adapt import adapt, geometry
 from nnunet_reca.weights.checkpoint import named_tensors
 from nnunet_reca.weights.layout import Layout, Part, find_part
@@ -108,6 +109,8 @@ def _fitted(part: Part, network: nn.Module, trained: nn.Module | None) -> tuple[
             report.skipped[name] = "segmentation head, trained anew"
         elif name in beyond:
             report.skipped[name] = "the network of this plan has no such stage or block"
+        elif name not in targets and _in_carry(name, network):
+            report.skipped[name] = "the carry of this network has no such parameter"
         elif name not in targets:
             raise ValueError(f"expected parameters of {type(network).__name__}, got {name}, which it does not have")
         elif tensor.shape == targets[name].shape and _same_geometry(name, network, trained):
@@ -121,8 +124,9 @@ def _fitted(part: Part, network: nn.Module, trained: nn.Module | None) -> tuple[
             problems.append(f"{name}: expected {tuple(targets[name].shape)}, got {tuple(tensor.shape)}")
     report.fresh = [n for n in targets if n not in values]
     known = f"{layout.absent}|{_HEADS}|{depth}"
-    missing = [n for n in report.fresh if n not in renamed and n not in deeper and not re.fullmatch(known, n)]
-    problems += [f"{name}: missing in the file" for name in missing]
+    for name in report.fresh:
+        if not (name in renamed or name in deeper or re.fullmatch(known, name) or _in_carry(name, network)):
+            problems.append(f"{name}: missing in the file")
     if problems:
         raise ValueError(
             f"{layout.name} weights do not fit this network: {some_of(problems, limit=8, separator='; ')}; "
@@ -154,6 +158,14 @@ def _fix(renamed: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> str:
 def _same_geometry(name: str, network: nn.Module, trained: nn.Module | None) -> bool:
     """A window of 5 x 7 and one of 7 x 5 have bias tables of one shape that mean different offsets."""
     return trained is None or geometry(name, trained) in (None, geometry(name, network))
+
+
+def _in_carry(name: str, network: nn.Module) -> bool:
+    """Whether it is a parameter of a carry, of whatever kind: the one part in which twins may differ."""
+    try:
+        return isinstance(network.get_submodule(name.rpartition(".")[0]), Carry)
+    except AttributeError:  # another depth
+        return False
 
 
 def _below(modules: Sequence[str]) -> str:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from nnunetv2.run.load_pretrained_weights import load_pretrained_weights
 from plan_factory import DATASET_JSON, make_configuration, make_plans
+from published_states import monai_network
 
 from nnunet_reca import trainers
 from nnunet_reca.cli.convert_weights import main
@@ -16,9 +17,11 @@ from nnunet_reca.plans.networks import NETWORKS
 from nnunet_reca.weights.adapt import fold_sublattices, resize_bias_table
 from nnunet_reca.weights.checkpoint import read_content
 from nnunet_reca.weights.convert import convert
+from nnunet_reca.weights.layouts import known_layouts
 from nnunet_reca.weights.trained import trained_layout, trained_network
 
 SHALLOW, TURNED = (make_configuration(side, [[1, 1]] + [[2, 2]] * 3) for side in ([56, 40], [40, 56]))
+MIDDLE = make_configuration([64, 48], [[1, 1]] + [[2, 2]] * 4)
 DEEP = make_configuration([64, 96], [[1, 1]] + [[2, 2]] * 5)
 ANISOTROPIC = make_configuration([64, 48], [[1, 1], [2, 2], [2, 2], [1, 2], [2, 1]])
 SHALLOW_3D = make_configuration([40, 56, 40], [[1] * 3] + [[2] * 3] * 3)
@@ -86,6 +89,41 @@ def test_on_the_same_plan_twins_share_all_but_the_heads(network):
     assert not report.adapted and {n.split(".")[1] for n in report.fresh} == {"seg_layers"}
     after.load_state_dict({n: t for n, t in before.state_dict().items() if "seg_layers" in n}, strict=False)
     assert all(torch.equal(t, before.state_dict()[n]) for n, t in after.state_dict().items())
+
+
+def with_carry(trainer, kind):
+    class Trainer(trainer):
+        @classmethod
+        def rewritten(cls, plans, configuration):
+            changed = super().rewritten(plans, configuration)
+            changed["configurations"][configuration]["architecture"]["arch_kwargs"]["carry"] = kind
+            return changed
+
+    return Trainer
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize(("kind", "other"), [("gated", "sum"), ("sum", "gated"), ("gated", "gated")])
+def test_weights_move_between_kinds_of_carry_whose_own_parameters_start_anew(network, kind, other):
+    source, target = (with_carry(trainer_of(network), carry) for carry in (kind, other))
+    checkpoint, before = make_checkpoint(source, MIDDLE)
+    trained = trained_network(checkpoint)
+    after = target.new_network(make_plans(x=MIDDLE), "x", DATASET_JSON)
+    _, report = convert(checkpoint, after, [trained_layout(trained)], trained)
+    gates = {n for n in before.state_dict().keys() | after.state_dict().keys() if n.endswith(".carry.gate")}
+    assert gates and not report.adapted
+    where = {("gated", "sum"): [*report.skipped], ("sum", "gated"): report.fresh, ("gated", "gated"): report.loaded}
+    assert gates <= {*where[kind, other]}
+    assert {n for n in report.fresh if n not in gates} == {n for n in report.fresh if ".seg_layers." in n}
+
+
+def test_published_weights_fill_networks_whose_carry_has_parameters():
+    network = with_carry(trainer_of("SwinUNETR"), "gated").new_network(make_plans(x=DEEP), "x", DATASET_JSON)
+    _, report = convert(monai_network().state_dict(), network, known_layouts())
+    assert any(n.endswith(".carry.gate") for n in report.fresh) and not report.skipped.keys() - {
+        "decoder.seg_layers.0.weight",
+        "decoder.seg_layers.0.bias",
+    }
 
 
 def test_turned_windows_turn_their_bias_tables():
