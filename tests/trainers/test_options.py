@@ -17,7 +17,7 @@ from nnunet_reca.trainers.names import GRAMMAR, base_names, longest_names, parse
 from nnunet_reca.trainers.options import OPTIONS, Option, alternatives, plan_arguments, table
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [page for page in (ROOT / "README.md", ROOT / "docs" / "choosing-a-network.md") if page.is_file()]
+PAGES = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
 
 
 def make_trainer(name):
@@ -138,9 +138,13 @@ def test_a_row_is_all_that_a_new_option_takes(with_rows, folders):
     assert "| `_wide` | MLPs of eight times the width |\n" in table()
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_pages_have_the_tables_rows_and_the_grammar(page):
-    text = page.read_text(encoding="utf-8")
-    shown = re.findall(r"^\| part \| meaning \|\n(?:\|.*\n)+", text, flags=re.MULTILINE)
-    assert shown == [table() + "\n"]
-    assert f"    nnUNetTrainer<Network>{GRAMMAR.split('>', 1)[1]}\n" in text
+@pytest.mark.skipif(not (ROOT / "docs").is_dir(), reason="source distributions have no documentation")
+def test_pages_that_show_the_options_have_the_tables_rows_and_the_grammar():
+    texts = {page.name: page.read_text(encoding="utf-8") for page in PAGES}
+    showing = {name: text for name, text in texts.items() if "| part | meaning |" in text}
+    assert "choosing-a-network.md" in showing
+    for text in showing.values():
+        assert re.findall(r"^\| part \| meaning \|\n(?:\|.*\n)+", text, flags=re.MULTILINE) == [table() + "\n"]
+    for text in texts.values():
+        shown = re.findall(r"nnUNetTrainer<Network>(\S+)", text)
+        assert set(shown) <= {GRAMMAR.split(">", 1)[1]}
