@@ -105,6 +105,7 @@ def find_part(
     everywhere = [place for layout in layouts for place in _places(source, layout)]
     places = _outermost([place for place in everywhere if part is None or place.is_named(part)])
     kind = type(network).__name__
+    kind = type(network).__name__
     fitting = [place for place in places if isinstance(network, place.layout.network)]
     if fitting:
         exact = [place for place in fitting if place.name == part]

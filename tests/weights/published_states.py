@@ -204,6 +204,24 @@ def _google(hybrid):
     return {n: torch.from_numpy(a) for n, a in arrays.items()}, small_da_transunet
 
 
+def timm_hybrid():
+    """timm's R50+ViT in small, with the widths of :func:`small_da_transunet`."""
+    backbone = timm.models.resnetv2.ResNetV2(
+        layers=(1, 2, 1),
+        channels=(128, 256, 512),
+        stem_chs=32,
+        num_classes=0,
+        global_pool="",
+        preact=False,
+        stem_type="same",
+        conv_layer=timm.layers.StdConv2dSame,
+    )
+    embed = functools.partial(timm.models.vision_transformer_hybrid.HybridEmbed, backbone=backbone)
+    sizes = {"embed_dim": 48, "depth": 2, "num_heads": 3, "mlp_ratio": 2.0, "num_classes": 5}
+    vit = timm.models.vision_transformer.VisionTransformer
+    return randomised(vit(img_size=64, patch_size=1, embed_layer=embed, **sizes))
+
+
 #: layout -> its state dict, and what builds a network of ours that takes it
 LAYOUTS = {
     "SwinUNETR": lambda: (monai_network().state_dict(), our_network),
@@ -216,6 +234,8 @@ LAYOUTS = {
     "Swin of OpenMMLab": lambda: (output_norms(openmmlab_names(timm_swin().state_dict())), small_swin_unet),
     "Swin of detectors": lambda: (output_norms(microsoft_names(timm_swin().state_dict())), small_swin_unet),
     "DA-TransUNet": lambda: _golden("DATransUnet", DATransUnet, da_transunet.published_arguments),
+    "ViT of timm": lambda: (small_vit().state_dict(), small_da_transunet),
+    "R50+ViT of timm": lambda: (timm_hybrid().state_dict(), small_da_transunet),
     "ViT of Google": lambda: _google(hybrid=False),
     "R50+ViT of Google": lambda: _google(hybrid=True),
 }

@@ -11,6 +11,7 @@ from published_states import (
     small_da_transunet,
     small_swin_unet,
     small_vit,
+    timm_hybrid,
     timm_swin,
     torchvision_swin,
 )
@@ -85,6 +86,28 @@ def test_plain_vit_gives_the_same_transformer(tmp_path):
     torch.testing.assert_close(network.encoder.transformer(tokens), vit.norm(vit.blocks(tokens)), atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(network.encoder.position_embedding, vit.pos_embed[:, 1:])
     assert any(n.startswith("encoder.resnet.") for n in report.fresh)
+
+
+def test_timms_vit_gives_the_same_transformer():
+    vit = small_vit()
+    network = small_da_transunet()
+    _, report = convert(vit.state_dict(), network, known_layouts())
+    tokens = torch.randn(2, 16, 48)
+    torch.testing.assert_close(network.encoder.transformer(tokens), vit.norm(vit.blocks(tokens)), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(network.encoder.position_embedding, vit.pos_embed[:, 1:])
+    assert "no counterpart" in report.skipped["patch_embed.proj.weight"]
+    assert {n.split(".")[1] for n in report.fresh if n.startswith("encoder.")} == {"attention", "patch_embed", "resnet"}
+
+
+def test_timms_hybrid_vit_fills_the_same_encoder():
+    vit, network = timm_hybrid(), small_da_transunet()
+    _, report = convert(vit.state_dict(), network, known_layouts())
+    assert not report.adapted and all(n.startswith(("decoder.", "encoder.attention.")) for n in report.fresh)
+    unit, theirs = network.encoder.resnet.stages[1][1], vit.patch_embed.backbone.stages[1].blocks[1]
+    x = torch.randn(1, 256, 6, 5)
+    torch.testing.assert_close(unit(x), theirs(x), atol=1e-2, rtol=1e-2)  # the epsilons of their norms differ
+    deep = torch.randn(1, 512, 4, 4)
+    torch.testing.assert_close(network.encoder.patch_embed(deep), vit.patch_embed.proj(deep))
 
 
 def test_hybrid_vit_gives_the_same_encoder(tmp_path):

@@ -12,9 +12,11 @@ from published_states import (
     openmmlab_names,
     our_network,
     published,
+    small_da_transunet,
     small_swin_unet,
     timm_swin,
 )
+from timm.models.vision_transformer import VisionTransformer
 
 from nnunet_reca.weights.checkpoint import read_content
 from nnunet_reca.weights.convert import convert
@@ -26,8 +28,8 @@ def named(prefix, state):
 
 
 def beneath(word, state):
-    """The word below the first part of each name."""
-    return {n.replace(".", f".{word}.", 1) if "." in n else f"{word}.{n}": t for n, t in state.items()}
+    """The word below the first module of each name; parameters of the network itself have none."""
+    return {n.replace(".", f".{word}.", 1) if "/" not in n else f"{word}.{n}": t for n, t in state.items()}
 
 
 def noise(state):
@@ -224,6 +226,11 @@ def test_openmmlab_names_and_sub_lattices_give_the_same_features():
             "use_v2=True .* supported: layers1c",
         ),
         (lambda: monai_network(norm_name=("group", {"num_groups": 3})).state_dict(), our_network, "norm_name"),
+        (
+            lambda: VisionTransformer(img_size=64, embed_dim=48, depth=1, num_heads=3, init_values=0.1).state_dict(),
+            small_da_transunet,
+            "a ViT whose blocks scale .* not supported: blocks.0.ls1.gamma",
+        ),
         (lambda: swin_v2_of_timm().state_dict(), small_swin_unet, "Swin Transformer V2, which is not supported"),
         (lambda: swin_v2_of_torchvision().state_dict(), small_swin_unet, "Swin Transformer V2, which is not supported"),
     ],
