@@ -1,9 +1,10 @@
-"""Quality against time of candidates for the ``tiny`` size, on the example data (run ``make demo`` first).
+"""Quality against time of candidates for a ``tiny`` size, on the example data (run ``make demo`` first).
 
-Trains SwinUNETR-RecA on fold 0 of the demo's preprocessed data, once per candidate, through nnU-Net's own training, and
-prints validation Dice and seconds. Each candidate is ``feature_size/heads/learning_rate/epochs``, for example::
+Trains the Recurrent-Attention trainer of a network on fold 0 of the demo's preprocessed data, once per candidate,
+through nnU-Net's own training, and prints validation Dice and seconds. A candidate is a network, what differs from its
+tiny size, the learning rate and the epochs of 50 steps, ``NETWORK/NAME=VALUE;.../LEARNING_RATE/EPOCHS``, for example::
 
-    python benchmarks/tiny_preset.py 12/1,2,4,8/4e-3/12 24/2,4,8,16/2e-3/7
+    python benchmarks/tiny_preset.py "SwinUNETR/feature_size=12;num_heads=[1,2,4,8]/4e-3/12" "PrimusV3S/depth=4/2e-3/12"
 
 The last line is one JSON object. Timings are of the whole training and validation, data augmentation included.
 """
@@ -15,54 +16,58 @@ import os
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 
 
-def measure(candidate: str, results: Path) -> dict[str, float | str]:
-    """Train one candidate; its preset and recipe replace those of the tiny size in this process."""
+def measure(candidate: str, results: Path, twin: str, configuration: str) -> dict[str, Any]:
+    """Train one candidate; its size and recipe replace those of the tiny size in this process."""
     from nnunetv2.run.run_training import run_training
 
     from nnunet_reca.plans.networks import NETWORKS
     from nnunet_reca.trainers.recipe import RECIPES
 
-    feature_size, heads, rate, epochs = candidate.split("/")
-    preset = {"feature_size": int(feature_size), "num_heads": [int(h) for h in heads.split(",")]}
-    swin_unetr = NETWORKS["SwinUNETR"]
-    sizes = {**swin_unetr.sizes, "tiny": {**swin_unetr.sizes["tiny"], **preset}}
-    NETWORKS["SwinUNETR"] = dataclasses.replace(swin_unetr, sizes=sizes)
+    name, changes, rate, epochs = candidate.split("/")
+    changed = {key: json.loads(value) for key, value in (c.split("=") for c in changes.split(";") if c)}
+    network = NETWORKS[name]
+    sizes = {**network.sizes, "tiny": {**network.sizes["tiny"], **changed}}
+    NETWORKS[name] = dataclasses.replace(network, sizes=sizes)
     RECIPES["tiny"] = dataclasses.replace(RECIPES["tiny"], initial_lr=float(rate))
-    trainer = f"nnUNetTrainerSwinUNETRReca_tiny_{epochs}epochs"
+    trainer = f"nnUNetTrainer{name}{twin}_tiny_seed0_{epochs}epochs"
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     start = time.time()
-    run_training("4", "3d_fullres", 0, trainer, device=device)
+    run_training("4", configuration, 0, trainer, device=device)
     seconds = time.time() - start
+    NETWORKS[name] = network
     summary = next(results.rglob("validation/summary.json"))
-    return {
-        "candidate": candidate,
-        "validation_dice": round(json.loads(summary.read_text(encoding="utf-8"))["foreground_mean"]["Dice"], 4),
-        "seconds": round(seconds, 1),
-    }
+    dice = json.loads(summary.read_text(encoding="utf-8"))["foreground_mean"]["Dice"]
+    return {"candidate": candidate, "validation_dice": round(dice, 4), "seconds": round(seconds, 1)}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("candidates", nargs="+", help="feature_size/heads/learning_rate/epochs")
+    parser.add_argument("candidates", nargs="+", help="NETWORK/NAME=VALUE;.../LEARNING_RATE/EPOCHS")
     parser.add_argument("--demo", type=Path, default=Path(".demo"), help="folder of the demo")
+    parser.add_argument("--twin", choices=("Reca", ""), default="Reca", help="default Reca")
+    parser.add_argument("--configuration", default="3d_fullres", help="default 3d_fullres")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="default all")
     arguments = parser.parse_args()
     for name in ("raw", "preprocessed"):
         os.environ[f"nnUNet_{name}"] = str((arguments.demo / name).resolve())
     os.environ.setdefault("nnUNet_n_proc_DA", str(max(1, min(8, os.cpu_count() or 1))))
-    torch.set_num_threads(os.cpu_count() or 1)
+    torch.set_num_threads(arguments.threads)
     rows = []
     for candidate in arguments.candidates:
         with tempfile.TemporaryDirectory() as folder:
             os.environ["nnUNet_results"] = folder
-            rows.append(measure(candidate, Path(folder)))
+            rows.append(measure(candidate, Path(folder), arguments.twin, arguments.configuration))
+            print(json.dumps(rows[-1]), flush=True)
     print("\n| candidate | validation Dice | seconds |\n| --- | --- | --- |")
     for row in rows:
         print(f"| {row['candidate']} | {row['validation_dice']} | {row['seconds']} |")
-    print(json.dumps({"rows": rows, "torch": torch.__version__, "threads": torch.get_num_threads()}))
+    about = {"twin": arguments.twin or "SA", "configuration": arguments.configuration}
+    print(json.dumps({"rows": rows, **about, "torch": torch.__version__, "threads": arguments.threads}))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,11 @@
 import copy
 from typing import Any
 
+from nnunet_reca.plans.networks import NETWORKS
+
+#: networks that differ from each other in more than width and depth
+KINDS = {name: network for name, network in NETWORKS.items() if "tiny" in network.sizes}
+
 
 def make_plans(**configurations: dict[str, Any]) -> dict[str, Any]:
     """A plans file with the given configurations, each of patch size and strides."""

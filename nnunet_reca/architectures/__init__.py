@@ -2,7 +2,8 @@
 
 from nnunet_reca.architectures.da_transunet import DATransUnet
 from nnunet_reca.architectures.nnformer import NnFormer
+from nnunet_reca.architectures.primus import Primus
 from nnunet_reca.architectures.swin_unet import SwinUnet
 from nnunet_reca.architectures.swin_unetr import SwinUNETR
 
-__all__ = ["DATransUnet", "NnFormer", "SwinUNETR", "SwinUnet"]
+__all__ = ["DATransUnet", "NnFormer", "Primus", "SwinUNETR", "SwinUnet"]

@@ -3,11 +3,12 @@
 from nnunet_reca.blocks.attention import WindowAttention, WindowCrossAttention
 from nnunet_reca.blocks.carry import Carry, NoCarry, SumCarry, parse_carry
 from nnunet_reca.blocks.checkpoint import Checkpointing, set_checkpointing
-from nnunet_reca.blocks.conv import conv_norm_relu, segmentation_head, transposed_conv
+from nnunet_reca.blocks.conv import InstanceNorm, conv_norm_relu, segmentation_head, transposed_conv
 from nnunet_reca.blocks.conv_patch import ConvExpanding, ConvMerging, ConvPatchEmbed
 from nnunet_reca.blocks.cross_block import SwinCrossBlock
 from nnunet_reca.blocks.drop_path import drop_path_rates
 from nnunet_reca.blocks.dual_attention import DualAttentionHead
+from nnunet_reca.blocks.eva import EvaBlock
 from nnunet_reca.blocks.heads import SupervisedDecoder
 from nnunet_reca.blocks.init import initialize_weights
 from nnunet_reca.blocks.patch import PatchEmbed, PatchMerging, channels_first, channels_last
@@ -16,6 +17,7 @@ from nnunet_reca.blocks.residual import ResidualBlock, UpBlock
 from nnunet_reca.blocks.resnet import HybridResNet
 from nnunet_reca.blocks.stage import SwinStage
 from nnunet_reca.blocks.swin_block import SwinBlock
+from nnunet_reca.blocks.transformer import TransformerEncoder
 from nnunet_reca.blocks.vit import VitEncoder
 
 __all__ = [
@@ -25,7 +27,9 @@ __all__ = [
     "ConvMerging",
     "ConvPatchEmbed",
     "DualAttentionHead",
+    "EvaBlock",
     "HybridResNet",
+    "InstanceNorm",
     "NoCarry",
     "PatchEmbed",
     "PatchExpand",
@@ -36,6 +40,7 @@ __all__ = [
     "SwinBlock",
     "SwinCrossBlock",
     "SwinStage",
+    "TransformerEncoder",
     "UpBlock",
     "VitEncoder",
     "WindowAttention",

@@ -2,11 +2,27 @@
 
 from collections.abc import Sequence
 
+import torch
 from dynamic_network_architectures.building_blocks.helper import (
     convert_dim_to_conv_op,
     get_matching_convtransp,
 )
-from torch import nn
+from torch import Tensor, nn
+
+from nnunet_reca.ops import instance_norm
+
+
+class InstanceNorm(nn.Module):
+    """:func:`nnunet_reca.ops.instance_norm` with learned scale and shift, (B, C, *S) -> (B, C, *S)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        shape = (-1, *(1,) * (x.ndim - 2))
+        return torch.addcmul(self.bias.view(shape), instance_norm(x), self.weight.view(shape))
 
 
 def conv_norm_relu(input_channels: int, output_channels: int, *, eps: float = 1e-5, momentum: float = 0.1) -> nn.Module:

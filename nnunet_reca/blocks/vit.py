@@ -1,15 +1,12 @@
-"""Vision Transformer encoder whose carry runs through all layers (RecA-S)."""
-
-from functools import partial
+"""Vision Transformer whose carry runs through all layers (RecA-S)."""
 
 from timm.layers import Mlp
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nnunet_reca.blocks.attention import LayerCarry, no_carry
-from nnunet_reca.blocks.carry import CARRIES, parse_carry
-from nnunet_reca.blocks.checkpoint import Checkpointing
 from nnunet_reca.blocks.checks import check_heads
+from nnunet_reca.blocks.transformer import TransformerEncoder
 from nnunet_reca.ops import attention_query, join_heads, split_heads
 
 
@@ -28,13 +25,18 @@ class SequentialAttention(nn.Module):
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
 
+    def heads(self, x: Tensor, state: Tensor | None, carry: LayerCarry) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """Query, key and value as they enter the product, (B, heads, N, head_dim), and the carry's state."""
+        q, k, v = self.qkv(x).chunk(3, dim=-1)
+        query, state = carry(q, state)
+        query, k, v = (split_heads(part, self.num_heads) for part in (attention_query(query, k.dtype), k, v))
+        return query, k, v, state
+
     def forward(
         self, x: Tensor, state: Tensor | None = None, carry: LayerCarry = no_carry
     ) -> tuple[Tensor, Tensor | None]:
         """(B, N, dim), state of the carry or None, carry -> (B, N, dim), state (B, N, dim) or None."""
-        q, k, v = self.qkv(x).chunk(3, dim=-1)
-        query, state = carry(q, state)
-        query, k, v = (split_heads(part, self.num_heads) for part in (attention_query(query, k.dtype), k, v))
+        query, k, v, state = self.heads(x, state, carry)
         return self.proj(join_heads(F.scaled_dot_product_attention(query, k, v))), state
 
 
@@ -64,8 +66,8 @@ class VitBlock(nn.Module):
         return x + self.mlp(self.norm2(x)), state
 
 
-class VitEncoder(Checkpointing):
-    """Transformer layers with one carry through all of them, and a final norm, (B, N, dim) -> (B, N, dim).
+class VitEncoder(TransformerEncoder):
+    """Vision Transformer, (B, N, dim) -> (B, N, dim).
 
     Source: ViT (Dosovitskiy et al. 2021) as in TransUNet; the RecA paper's sequential variant (RecA-S) for the carry.
 
@@ -81,14 +83,5 @@ class VitEncoder(Checkpointing):
     def __init__(
         self, dim: int, depth: int, num_heads: int, mlp_dim: int, *, dropout: float = 0.0, carry: str = "sum"
     ) -> None:
-        super().__init__()
-        kind, _ = parse_carry(carry, windows=False)
-        self.carry = CARRIES[kind](depth, num_heads)
-        self.blocks = nn.ModuleList(VitBlock(dim, num_heads, mlp_dim, dropout=dropout) for _ in range(depth))
-        self.norm = nn.LayerNorm(dim, eps=1e-6)
-
-    def forward(self, x: Tensor) -> Tensor:
-        state: Tensor | None = None
-        for layer, block in enumerate(self.blocks):
-            x, state = self.run(block, x, state, partial(self.carry, layer=layer))
-        return self.norm(x)
+        blocks = [VitBlock(dim, num_heads, mlp_dim, dropout=dropout) for _ in range(depth)]
+        super().__init__(blocks, nn.LayerNorm(dim, eps=1e-6), num_heads, carry)

@@ -95,24 +95,26 @@ def attention_of(block: nn.Module, given: tuple[Any, ...], token: Index, grid: S
     """What one token attends to in a block.
 
     Args:
-        block: of a chain; its ``attn`` projects by ``qkv`` and by ``proj``.
-        given: what the block is called with: its input, of one image, the carry's state, and the carry.
+        block: of a chain; its ``attn`` has ``qkv`` or ``v_proj``, and ``norm`` or ``proj`` behind the attended values.
+        given: what the block is called with: its input, of one image, the carry's state, the carry, and what all blocks
+            of the chain are given.
         token: index in ``grid``.
         grid: map of the block's tokens.
     """
     attn: Any = block.attn
+    projection, behind = getattr(attn, "v_proj", None) or attn.qkv, getattr(attn, "norm", attn.proj)
     inner: dict[str, Tensor] = {}
 
     def project(module: nn.Module, given: tuple[Any, ...], projected: Tensor) -> Tensor:
-        inner["qkv"] = projected.detach().requires_grad_()
-        return inner["qkv"]
+        inner["projected"] = projected.detach().requires_grad_()
+        return inner["projected"]
 
-    with torch.enable_grad(), hooked(attn.qkv.register_forward_hook(project)), recorded([attn.proj]) as attended:
+    with torch.enable_grad(), hooked(projection.register_forward_hook(project)), recorded([behind]) as attended:
         block(*given)
-        (values,) = attended[attn.proj]
+        (values,) = attended[behind]
         row = values.reshape(-1, attn.num_heads, values.shape[-1] // attn.num_heads)[np.ravel_multi_index(token, grid)]
-        (change,) = torch.autograd.grad(row[:, 0].sum(), inner["qkv"])
-    by_head = change.chunk(3, dim=-1)[2].reshape(*grid, attn.num_heads, -1)
+        (change,) = torch.autograd.grad(row[:, 0].sum(), inner["projected"])
+    by_head = change[..., -values.shape[-1] :].reshape(*grid, attn.num_heads, -1)  # values are the last of q, k, v
     visible, keys = _visible(block, token, grid)
     return Attention(by_head[..., 0].movedim(-1, 0).cpu(), visible, keys)
 
@@ -151,26 +153,26 @@ def look(network: nn.Module, chains: Sequence[Chain], patch: Tensor, voxel: Sequ
         network(patch)
     views = []
     for chain in chains:
-        (x,) = inputs[chain.module]
+        x, *shared = inputs[chain.module]
         x = x.to(torch.promote_types(x.dtype, torch.float32))
         grid = x.shape[1:-1]
         if len(grid) == 1:  # tokens in a row: the map at the network's total stride
             total_stride: tuple[int, ...] = network.total_stride  # type: ignore[assignment]
             grid = torch.Size(s // t for s, t in zip(patch.shape[2:], total_stride, strict=True))
         token = tuple(v * g // s for v, g, s in zip(voxel, grid, patch.shape[2:], strict=True))
-        views += _chain_views(chain, x, token, grid)
+        views += _chain_views(chain, (x, *shared), token, grid)
     return views
 
 
-def _chain_views(chain: Chain, x: Tensor, token: Index, grid: Sequence[int]) -> list[View]:
-    """Views of a chain whose input is ``x``."""
+def _chain_views(chain: Chain, given: tuple[Tensor, ...], token: Index, grid: Sequence[int]) -> list[View]:
+    """Views of a chain that is called with ``given``."""
     blocks = [chain.module.blocks[layer] for layer in chain.shown_layers]
     with cut([chain]), recorded(blocks) as alone:
-        chain.module(x)
+        chain.module(*given)
     carried: dict[nn.Module, tuple[Any, ...]] = {}
     if chain.carries:
         with recorded(blocks) as carried:
-            chain.module(x)
+            chain.module(*given)
     views = []
     for layer, block in zip(chain.shown_layers, blocks, strict=True):
         window = block.fitted(grid) if isinstance(block, SwinBlock) else None

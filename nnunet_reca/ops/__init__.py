@@ -10,6 +10,7 @@ from nnunet_reca.ops.recurrent_attention import (
     split_heads,
 )
 from nnunet_reca.ops.relative_position import bias_table_rows, relative_position_index
+from nnunet_reca.ops.rotary import rotary_embedding, rotate
 from nnunet_reca.ops.window_attention import frame_map, window_attention
 from nnunet_reca.ops.windows import (
     crop_map,
@@ -36,6 +37,8 @@ __all__ = [
     "recurrent_attention",
     "relative_position_index",
     "resize_position_embedding",
+    "rotary_embedding",
+    "rotate",
     "shift_map",
     "shifted_window_mask",
     "split_heads",

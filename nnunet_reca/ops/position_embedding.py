@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 
 def resize_position_embedding(embedding: Tensor, old_grid: Sequence[int], new_grid: Sequence[int]) -> Tensor:
-    """Position embedding of a 2D grid of tokens for another grid, bicubic.
+    """Position embedding of a grid of tokens for another grid, bicubic in 2D and trilinear in 3D.
 
     Args:
         embedding: (1, N, C).
@@ -18,5 +18,6 @@ def resize_position_embedding(embedding: Tensor, old_grid: Sequence[int], new_gr
         (1, M, C), M being the product of ``new_grid``.
     """
     cells = embedding.transpose(1, 2).unflatten(2, tuple(old_grid))
-    resized = F.interpolate(cells, size=tuple(new_grid), mode="bicubic", align_corners=False)
+    mode = "bicubic" if len(new_grid) == 2 else "trilinear"
+    resized = F.interpolate(cells, size=tuple(new_grid), mode=mode, align_corners=False)
     return resized.flatten(2).transpose(1, 2)

@@ -2,7 +2,7 @@
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from nnunet_reca.plans.geometry import Geometry, Size, window_size
@@ -26,6 +26,8 @@ class Network:
         poolings: fewest and most poolings; deeper plans stop at the most, the published depth.
         dimensions: of the patches it takes.
         windowed: its carry passes from window to window, which ``_spatial`` aligns.
+        deep_supervision: has heads at coarser scales, too.
+        recipe: fields of :class:`nnunet_reca.trainers.recipe.Recipe` in which its published training differs.
     """
 
     name: str
@@ -36,6 +38,8 @@ class Network:
     poolings: tuple[int, int]
     dimensions: tuple[int, ...] = (2, 3)
     windowed: bool = True
+    deep_supervision: bool = True
+    recipe: Mapping[str, Any] = field(default_factory=dict)
 
     def load_class(self) -> "type[nn.Module]":
         """The network's class, imported."""

@@ -3,6 +3,7 @@
 from nnunet_reca.plans.da_transunet import DA_TRANSUNET
 from nnunet_reca.plans.network import Network
 from nnunet_reca.plans.nnformer import NNFORMER
+from nnunet_reca.plans.primus import PRIMUS
 from nnunet_reca.plans.swin_unet import SWIN_UNET
 from nnunet_reca.plans.swin_unetr import SWIN_UNETR
 
@@ -14,5 +15,6 @@ NETWORKS: dict[str, Network] = {
         NNFORMER,
         SWIN_UNET,
         DA_TRANSUNET,
+        *PRIMUS,
     )
 }

@@ -1,5 +1,6 @@
 """What all trainers share: the plan is rewritten before nnU-Net reads it, and the recipe replaces nnU-Net's SGD."""
 
+import dataclasses
 import os
 import random
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 from torch import nn
 
 from nnunet_reca.plans import rewrite_plan
+from nnunet_reca.plans.networks import NETWORKS
 from nnunet_reca.trainers.memory import peak_memory
 from nnunet_reca.trainers.options import plan_arguments
 from nnunet_reca.trainers.precision import set_precision
@@ -57,7 +59,8 @@ class RecaTrainer(nnUNetTrainer):
         default_seed = whole_number(SEED_VARIABLE)
         super().__init__(self.rewritten(plans, configuration), configuration, fold, dataset_json, device)
         self.seed: int | None = self.reca_options.get("seed", default_seed)
-        self.recipe = RECIPES[self.reca_options.get("size", "base")]
+        network = NETWORKS[self.reca_network]
+        self.recipe = dataclasses.replace(RECIPES[self.reca_options.get("size", "base")], **network.recipe)
         self.initial_lr = self.recipe.initial_lr
         self.weight_decay = self.recipe.weight_decay
         self.num_epochs = self.reca_options.get("epochs", self.num_epochs)
@@ -69,7 +72,8 @@ class RecaTrainer(nnUNetTrainer):
         if self.seed is not None:
             self.print_to_log_file(f"Seed: {self.seed}")
         # nnU-Net's deep supervision loss divides zero by zero with a single scale
-        self.enable_deep_supervision = len(self.configuration_manager.pool_op_kernel_sizes) > 2
+        scales = len(self.configuration_manager.pool_op_kernel_sizes) - 1
+        self.enable_deep_supervision = network.deep_supervision and scales > 1
         self.non_finite_steps = 0
         # nnU-Net saves every 50 epochs, which a short training would never reach
         self.save_every = min(self.save_every, max(1, self.num_epochs // 20))
@@ -113,6 +117,10 @@ class RecaTrainer(nnUNetTrainer):
         if self.device.type == "cpu":  # where convolutions and their gradients are faster in this layout
             layout = torch.channels_last_3d if len(self.configuration_manager.patch_size) == 3 else torch.channels_last
             self.network.to(memory_format=layout)
+
+    def set_deep_supervision_enabled(self, enabled: bool) -> None:
+        """nnU-Net's switch, which its validation turns on at its end, whatever the training has."""
+        super().set_deep_supervision_enabled(enabled and self.enable_deep_supervision)
 
     def on_epoch_start(self) -> None:
         _seed(self.seed, self.local_rank, self.current_epoch)

@@ -53,6 +53,19 @@ class Option:
         return "_" + self.suffix.replace(NUMBER, str(self.smallest))
 
 
+def _carry(kind: str, meaning: str) -> Option:
+    """Option of a kind of carry, see :mod:`nnunet_reca.blocks.carry`."""
+    return Option(
+        kind,
+        meaning,
+        "carry",
+        "plan",
+        kind,
+        only_with="Recurrent-Attention",
+        allowed=lambda network, recurrent: recurrent,
+    )
+
+
 OPTIONS: tuple[Option, ...] = (
     Option(
         "tiny",
@@ -63,6 +76,11 @@ OPTIONS: tuple[Option, ...] = (
         only_with="networks that have this size",
         allowed=lambda network, recurrent: "tiny" in network.sizes,
     ),
+    _carry("mean", "the mean of all queries so far instead of their sum: the logits keep their scale"),
+    _carry("gated", "the carry times a learned factor per head and layer, 0 at the start: begins as self-attention"),
+    _carry("normed", "the sum scaled to the length of the layer's own query: its direction only"),
+    _carry("detached", "no gradient through the carry"),
+    _carry("previous", "the query of the layer before alone, not of all before"),
     Option(
         "spatial",
         "Q̂ moves with the shifted windows and stays with its voxel, instead of passing by window index as published",

@@ -24,6 +24,7 @@ class Recipe:
         warmup_fraction: of all epochs.
         exponent: of the poly decay.
         gradient_norm: largest norm of all gradients together.
+        betas: decay of AdamW's moments; Primus is trained with (0.9, 0.98).
         iterations_per_epoch: training steps per epoch; nnU-Net's 250.
         validation_iterations_per_epoch: validation steps per epoch; nnU-Net's 50.
     """
@@ -33,6 +34,7 @@ class Recipe:
     warmup_fraction: float = 0.05
     exponent: float = 0.9
     gradient_norm: float = 1.0
+    betas: tuple[float, float] = (0.9, 0.999)
     iterations_per_epoch: int = 250
     validation_iterations_per_epoch: int = 50
 
@@ -90,7 +92,9 @@ def build_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer
     nnU-Net clips to 12 after unscaling and before the step; clipping in a hook of the step makes that the recipe's
     norm and leaves nnU-Net's ``train_step`` alone. With float16 the gradient scaler skips such steps before.
     """
-    optimizer = torch.optim.AdamW(parameter_groups(network, recipe.weight_decay), lr=recipe.initial_lr)
+    optimizer = torch.optim.AdamW(
+        parameter_groups(network, recipe.weight_decay), lr=recipe.initial_lr, betas=recipe.betas
+    )
 
     def clip(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
         parameters: list[Tensor] = [p for group in optimizer.param_groups for p in group["params"]]

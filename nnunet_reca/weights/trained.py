@@ -43,5 +43,5 @@ def trained_layout(trained: nn.Module) -> Layout:
         f"{type(trained).__name__} of nnunet_reca",
         type(trained),
         (re.escape(next(iter(fillable(trained)))),),
-        lambda source, network: [Rule(r".*\.num_batches_tracked", None), Rule("(.*)", "{0}")],
+        lambda source, network: [Rule(r".*\.(?:all_modules\..*|num_batches_tracked)", None), Rule("(.*)", "{0}")],
     )

@@ -4,7 +4,7 @@ import json
 
 import torch
 
-from nnunet_reca.architectures import DATransUnet, NnFormer, SwinUnet, SwinUNETR
+from nnunet_reca.architectures import DATransUnet, NnFormer, Primus, SwinUnet, SwinUNETR
 
 SMALL = {"feature_size": 12, "depths": [2, 2], "num_heads": [2, 3], "window_sizes": [[2, 3, 2], [2, 2, 3]]}
 HYBRID = {"hidden_size": 96, "num_heads": 3, "mlp_dim": 60, "resnet_width": 32, "bottleneck_channels": 64}
@@ -144,6 +144,45 @@ CASES = {
             **HYBRID,
         },
         (6, 20),
+    ),
+    "primus_3d": (
+        Primus,
+        {
+            "strides": [[1, 1, 1], [2, 2, 2], [2, 2, 2]],
+            "grid_size": [3, 2, 4],
+            "version": 1,
+            "embed_dim": 36,
+            "depth": 3,
+            "num_heads": 3,
+        },
+        (12, 8, 16),
+    ),
+    "primus_v2_one_pooling": (
+        Primus,
+        {
+            "strides": [[1, 1], [2, 2]],
+            "grid_size": [5, 7],
+            "version": 2,
+            "stem_channels": [6, 9],
+            "embed_dim": 44,
+            "depth": 2,
+            "num_heads": 2,
+            "drop_path_rate": 0.0,
+        },
+        (10, 14),
+    ),
+    "primus_v3_anisotropic": (
+        Primus,
+        {
+            "strides": [[1, 1, 1], [1, 2, 2], [1, 2, 2], [2, 2, 1]],
+            "grid_size": [3, 2, 3],
+            "version": 3,
+            "stem_channels": [4, 6, 8, 10],
+            "embed_dim": 30,
+            "depth": 3,
+            "num_heads": 3,
+        },
+        (6, 16, 12),
     ),
 }
 

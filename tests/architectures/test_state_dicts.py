@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from plan_factory import make_configuration, make_plans
+from plan_factory import KINDS, make_configuration, make_plans
 
 from nnunet_reca.plans import rewrite_plan
 from nnunet_reca.plans.networks import NETWORKS
@@ -21,20 +21,23 @@ PLANS = make_plans(
         "3d": make_configuration([32, 96, 128], [[1, 1, 1], [1, 2, 2]] + [[2, 2, 2]] * 3 + [[1, 2, 2]]),
     }
 )
-CASES = [(name, f"{d}d") for name, network in NETWORKS.items() for d in network.dimensions]
+#: networks of one file, which differ in width and depth: PrimusS, PrimusB, PrimusM and PrimusL
+FAMILIES = {name: [n for n in NETWORKS if n == name or n[:-1] == name[:-1] and "Primus" in n] for name in KINDS}
+CASES = [(name, f"{d}d") for name, network in KINDS.items() for d in network.dimensions]
 
 
-def lines(network: str, configuration: str) -> list[str]:
+def lines(family: str, configuration: str) -> list[str]:
     """One line per tensor: its name, and its shape in each size, ``-`` where a size does not have it."""
-    sizes = NETWORKS[network].sizes
+    sizes = [f"{network}_{size}" for network in FAMILIES[family] for size in NETWORKS[network].sizes]
     shapes: dict[str, dict[str, str]] = {}
-    for size in sizes:
+    for column in sizes:
+        network, size = column.split("_")
         plans = rewrite_plan(PLANS, configuration, network=network, size=size, carry="sum")
         arguments = plans["configurations"][configuration]["architecture"]["arch_kwargs"]
         with torch.device("meta"):
             model = NETWORKS[network].load_class()(1, 3, **arguments)
         for name, tensor in model.state_dict().items():
-            shapes.setdefault(name, {})[size] = "x".join(map(str, tensor.shape)) or "scalar"
+            shapes.setdefault(name, {})[column] = "x".join(map(str, tensor.shape)) or "scalar"
     header = " ".join(["name", *sizes])
     return [header, *(" ".join([name, *(by.get(size, "-") for size in sizes)]) for name, by in shapes.items())]
 

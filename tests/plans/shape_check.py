@@ -117,7 +117,7 @@ def check_network(configuration: ConfigurationManager, channels: int, classes: i
     model = build(configuration, channels, classes, deep_supervision=True)
     plain = build(configuration, channels, classes, deep_supervision=False)
     outputs = model(torch.empty(2, channels, *configuration.patch_size, device="meta"))
-    scales = (1 / np.cumprod(np.vstack(configuration.pool_op_kernel_sizes), axis=0))[:-1]
+    scales = (1 / np.cumprod(np.vstack(configuration.pool_op_kernel_sizes), axis=0))[: len(model.decoder.seg_layers)]
     expected = [[round(side * f) for side, f in zip(configuration.patch_size, s, strict=True)] for s in scales]
     assert [list(o.shape) for o in outputs] == [[2, classes, *sides] for sides in expected]
     gradients = reached(torch.stack([o.sum() for o in outputs]).sum())

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
-from plan_factory import DATASET_JSON, HIPPOCAMPUS_3D, make_configuration, make_plans
+from plan_factory import DATASET_JSON, HIPPOCAMPUS_3D, KINDS, make_configuration, make_plans
 from trainer_factory import CPU, initialized_trainer, random_batch
 
 from nnunet_reca import trainers
@@ -70,7 +70,7 @@ REGIONS = DATASET_JSON | {
 
 
 @pytest.mark.parametrize("kind", ["3d_cascade_fullres", "3d_fullres regions", "2d regions", "2d"])
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("network", KINDS)
 def test_every_trainer_takes_steps_with_cascade_regions_and_ignore_label(folders, network, kind):
     configuration, *regions = kind.split(" ")
     if configuration != "2d" and 3 not in NETWORKS[network].dimensions:

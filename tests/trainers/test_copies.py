@@ -6,10 +6,9 @@ import pickle
 
 import pytest
 import torch
-from plan_factory import DATASET_JSON, make_configuration, make_plans
+from plan_factory import DATASET_JSON, KINDS, make_configuration, make_plans
 
 from nnunet_reca import trainers
-from nnunet_reca.plans.networks import NETWORKS
 
 PATCH = [56, 40]
 PLANS = make_plans(x=make_configuration(PATCH, [[1, 1]] + [[2, 2]] * 3))
@@ -23,8 +22,17 @@ def saved_and_loaded(network):
 
 
 WAYS = {"deepcopy": copy.deepcopy, "pickle": lambda n: pickle.loads(pickle.dumps(n)), "torch.save": saved_and_loaded}
-OPTIONS = ["Reca", "", "Reca_spatial", "Reca_bf16", "Reca_fp32", "Reca_checkpoint", "Reca_bf16_checkpoint"]
-NAMES = [f"{n}{o}" for n in NETWORKS for o in OPTIONS if NETWORKS[n].windowed or "spatial" not in o]
+OPTIONS = [
+    "Reca",
+    "",
+    "Reca_gated_spatial",
+    "Reca_gated",
+    "Reca_bf16",
+    "Reca_fp32",
+    "Reca_checkpoint",
+    "Reca_bf16_checkpoint",
+]
+NAMES = [f"{n}{o}" for n in KINDS for o in OPTIONS if KINDS[n].windowed or "spatial" not in o]
 
 
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)

@@ -5,9 +5,9 @@ import os
 import numpy as np
 import pytest
 import torch
+from plan_factory import KINDS
 from trainer_factory import initialized_trainer, random_batch
 
-from nnunet_reca.plans.networks import NETWORKS
 from nnunet_reca.trainers import base
 from nnunet_reca.trainers.precision import set_precision
 
@@ -72,7 +72,7 @@ def test_gradient_scaler_skips_a_bad_step_and_lowers_its_scale(initialized):
     assert not all(torch.equal(p, b) for p, b in zip(initialized.network.parameters(), before, strict=True))
 
 
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("network", KINDS)
 def test_bfloat16_computes_in_bfloat16_and_learns(folders, network):
     trainer = initialized_trainer(folders, f"nnUNetTrainer{network}Reca_tiny_bf16_2epochs", "2d")
     assert trainer.grad_scaler is None

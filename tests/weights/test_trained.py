@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 import torch
 from nnunetv2.run.load_pretrained_weights import load_pretrained_weights
-from plan_factory import DATASET_JSON, make_configuration, make_plans
+from plan_factory import DATASET_JSON, KINDS, make_configuration, make_plans
 from published_states import monai_network
 
 from nnunet_reca import trainers
 from nnunet_reca.cli.convert_weights import main
-from nnunet_reca.plans.networks import NETWORKS
 from nnunet_reca.weights.adapt import fold_sublattices, resize_bias_table
 from nnunet_reca.weights.checkpoint import read_content
 from nnunet_reca.weights.convert import convert
@@ -61,7 +60,7 @@ def convert_between(network, source, target, dataset=OTHER, twin="Reca"):
 
 @pytest.mark.parametrize(
     ("network", "pair"),
-    [(n, p) for n in NETWORKS for p in PAIRS if len(p[0]["patch_size"]) in NETWORKS[n].dimensions],
+    [(n, p) for n in KINDS for p in PAIRS if len(p[0]["patch_size"]) in KINDS[n].dimensions],
     ids=lambda x: x if isinstance(x, str) else "-".join(str(c["patch_size"]).replace(" ", "") for c in x),
 )
 def test_all_weights_move_to_any_plan_other_channels_and_labels(network, pair):
@@ -83,7 +82,7 @@ def test_all_weights_move_to_any_plan_other_channels_and_labels(network, pair):
     assert torch.isfinite(after.eval()(torch.randn(1, 2, *pair[1]["patch_size"]))).all()
 
 
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("network", KINDS)
 def test_on_the_same_plan_twins_share_all_but_the_heads(network):
     before, after, report = convert_between(network, SHALLOW, SHALLOW, DATASET_JSON, twin="")
     assert not report.adapted and {n.split(".")[1] for n in report.fresh} == {"seg_layers"}
@@ -102,7 +101,7 @@ def with_carry(trainer, kind):
     return Trainer
 
 
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("network", KINDS)
 @pytest.mark.parametrize(("kind", "other"), [("gated", "sum"), ("sum", "gated"), ("gated", "gated")])
 def test_weights_move_between_kinds_of_carry_whose_own_parameters_start_anew(network, kind, other):
     source, target = (with_carry(trainer_of(network), carry) for carry in (kind, other))
