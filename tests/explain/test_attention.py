@@ -32,20 +32,25 @@ def test_attended_values_on_the_map_are_the_layers_output(case):
     """Weights times values, and the weight on padding times its value, are what the layer passes to its projection."""
     network, image = made(case)
     blocks = attention_layers(network)
-    with torch.no_grad(), recorded(blocks) as inputs, recorded([b.attn.proj for b in blocks]) as attended:
+    with torch.no_grad(), recorded(blocks) as inputs, recorded([behind(b.attn) for b in blocks]) as attended:
         network(image)
     for block in blocks:
         grid = inputs[block][0].shape[1:-1]
         tokens = {(0,) * len(grid), tuple(g // 2 for g in grid), tuple(g - 1 for g in grid)}
-        check_tokens(block, inputs[block], attended[block.attn.proj][0], tokens)
+        check_tokens(block, inputs[block], attended[behind(block.attn)][0], tokens)
+
+
+def behind(attention):
+    """What takes the attended values of all heads: a norm in Primus, the projection in the others."""
+    return getattr(attention, "norm", attention.proj)
 
 
 def check_tokens(block, given, attended, tokens):
     """What these tokens attend to, times its values, is what enters the block's projection."""
     x, grid = given[0], given[0].shape[1:-1]
     with torch.no_grad():
-        values = block.attn.qkv(block.norm1(x)).chunk(3, dim=-1)[2][0]
-        padding = block.attn.qkv.bias.chunk(3)[2]
+        project = getattr(block.attn, "v_proj", None) or block.attn.qkv
+        values, padding = (t[..., -x.shape[-1] :] for t in (project(block.norm1(x))[0], project.bias))
         got = attended[0]
         for token in tokens:
             seen = attention_of(block, given, token, grid)

@@ -76,7 +76,7 @@ def test_all_weights_move_to_any_plan_other_channels_and_labels(network, pair):
         torch.equal(old[n], new[n]) for n in heads if n in old and "bias" not in n
     )
     if pair[0] is pair[1]:
-        stems = {"SwinUNETR": 3}.get(network, 1)  # the convolutions that see the image
+        stems = {"SwinUNETR": 3, "PrimusV2S": 2, "PrimusV3S": 2}.get(network, 1)  # the convolutions that see the image
         assert set(report.fresh) == heads and len(report.adapted) == stems
         assert all("convolution" in note for note in report.adapted.values())
     assert torch.isfinite(after.eval()(torch.randn(1, 2, *pair[1]["patch_size"]))).all()
