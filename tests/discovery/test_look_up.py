@@ -91,7 +91,7 @@ def test_the_last_word_names_the_folders_that_were_searched(hooked, tmp_path, mo
         find(f"{RECA}_x")
 
 
-@pytest.mark.parametrize("name", ["nnUNetTrainerMine", "nnUNetTrainer_6epochs", "nnUNetTrainerPrimus_X"])
+@pytest.mark.parametrize("name", ["nnUNetTrainerMine", "nnUNetTrainer_6epochs", "nnUNetTrainerMedNeXt_x"])
 def test_missing_names_unlike_ours_keep_nnunets_own_error(hooked, name):
     with pytest.raises(RuntimeError, match=f"Could not find requested nnunet trainer {name}"):
         find(name)
