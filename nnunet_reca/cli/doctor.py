@@ -72,7 +72,10 @@ def check_device() -> Iterator[Finding]:
 
 def check_settings() -> Iterator[Finding]:
     """Numbers that nnU-Net and the trainers read from the environment."""
-    for variable, smallest, use in (("nnUNet_n_proc_DA", 0, "a training"), ("nnUNet_def_n_proc", 1, "validation")):
+    stock = (("nnUNet_n_proc_DA", 0, "a training"), ("nnUNet_def_n_proc", 1, "validation"))
+    if not any(variable in os.environ for variable in (*(row[0] for row in stock), *SMALLEST)):
+        yield Finding(Status.OK, "none in the environment")
+    for variable, smallest, use in stock:
         value = os.environ.get(variable)
         if value is None:
             continue

@@ -35,6 +35,7 @@ def test_healthy_installation_is_ready_and_says_what_is_picked_up(healthy, capsy
         "nnunetv2 2.",
         "nnU-Net finds nnUNetTrainerSwinUNETRReca in nnunet_reca.trainers",
         f"nnU-Net finds {longest_names()[0]} in",
+        "Settings\n  [ok] none in the environment\nTrainers",
         str(healthy / "results"),
     ):
         assert part in text
