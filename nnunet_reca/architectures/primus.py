@@ -53,6 +53,8 @@ def token_convolution(input_channels: int, dim: int, size: Sequence[int]) -> nn.
 class ConvolutionStem(nn.Module):
     """Version 1: a token is one convolution of its voxels, (B, C, *S) -> (B, dim, *(S / (s_1 ... s_n)))."""
 
+    image_convolutions = ("proj",)
+
     def __init__(self, input_channels: int, dim: int, strides: Strides, channels: Sequence[int]) -> None:
         super().__init__()
         self.proj = token_convolution(input_channels, dim, total_stride(strides))
@@ -71,6 +73,7 @@ class ResidualStem(nn.Module):
         channels: at full resolution and after each stride, n + 1 numbers.
     """
 
+    image_convolutions = ("stem.blocks.0.conv1.conv", "stem.blocks.0.skip.0.conv")
     activation: type[nn.Module] = nn.ReLU
 
     def __init__(self, input_channels: int, dim: int, strides: Strides, channels: Sequence[int]) -> None:
@@ -128,7 +131,7 @@ class SkipStem(ResidualStem):
 
 
 #: how tokens are made, by the version of the network
-STEMS: dict[int, type[nn.Module]] = {1: ConvolutionStem, 2: ResidualStem, 3: SkipStem}
+STEMS: dict[int, type[ConvolutionStem] | type[ResidualStem]] = {1: ConvolutionStem, 2: ResidualStem, 3: SkipStem}
 
 
 class PrimusEncoder(nn.Module):
@@ -222,13 +225,7 @@ class Primus(nn.Module):
         ValueError: where an argument does not fit, naming what was expected.
     """
 
-    #: names of the convolutions that see the image, in any version
-    image_convolutions: ClassVar[tuple[str, ...]] = (
-        "encoder.patch_embed.proj",
-        "encoder.patch_embed.stem.blocks.0.conv1.conv",
-        "encoder.patch_embed.stem.blocks.0.skip.0.conv",
-    )
-    #: names of modules whose width depends on the number of poolings
+    #: modules whose width depends on the number of strides
     depth_dependent: ClassVar[tuple[str, ...]] = ("encoder.patch_embed.final_proj",)
 
     def __init__(
@@ -271,6 +268,8 @@ class Primus(nn.Module):
             embed_dim,
             num_heads,
         )
+        #: convolutions that see the image itself
+        self.image_convolutions = tuple(f"encoder.patch_embed.{name}" for name in STEMS[version].image_convolutions)
         self.decoder = PrimusDecoder(embed_dim, num_classes, poolings, deep_supervision=deep_supervision)
         if use_checkpoint:
             set_checkpointing(self)

@@ -51,6 +51,7 @@ def convert_file(options: argparse.Namespace) -> str:
     from nnunet_reca.weights.checkpoint import named_tensors
     from nnunet_reca.weights.convert import convert
     from nnunet_reca.weights.layouts import known_layouts
+    from nnunet_reca.weights.primus import published_geometry
     from nnunet_reca.weights.sources import read_source
     from nnunet_reca.weights.trained import trained_layout, trained_network
 
@@ -63,6 +64,7 @@ def convert_file(options: argparse.Namespace) -> str:
     network = trainer.new_network(plans, options.configuration, dataset_json)
     trained = trained_network(checkpoint)
     layouts = known_layouts(options.merging) if trained is None else [trained_layout(trained)]
+    trained = trained or published_geometry(checkpoint)
     source = named_tensors(checkpoint, options.source)
     state, report = convert(source, network, layouts, trained, part=options.part)
     name = Path(options.source).name if Path(options.source).is_file() else options.source

@@ -165,5 +165,5 @@ def resize_bias_table(table: Tensor, window: Sequence[int], old: Sequence[int] |
 
 def _resize_grid(embedding: Tensor, grid: Sequence[int], old: Sequence[int] | None) -> Tensor | None:
     """Position embedding (1, N, C) for another grid; the source's has equal sides by default."""
-    old = old or (math.isqrt(embedding.shape[1]),) * 2
+    old = old or (round(embedding.shape[1] ** (1 / len(grid))),) * len(grid)
     return resize_position_embedding(embedding, old, grid) if math.prod(old) == embedding.shape[1] else None

@@ -1,6 +1,15 @@
 """The table of published layouts; each is described in the file of its source."""
 
-from nnunet_reca.weights import da_transunet, google_vit, nnformer, swin_transformer, swin_unet, swin_unetr, timm_vit
+from nnunet_reca.weights import (
+    da_transunet,
+    google_vit,
+    nnformer,
+    primus,
+    swin_transformer,
+    swin_unet,
+    swin_unetr,
+    timm_vit,
+)
 from nnunet_reca.weights.layout import Layout
 
 
@@ -18,5 +27,6 @@ def known_layouts(merging: swin_unetr.Merging = "merging") -> list[Layout]:
         *swin_transformer.LAYOUTS,
         *da_transunet.LAYOUTS,
         *google_vit.LAYOUTS,
+        *primus.LAYOUTS,
         *timm_vit.LAYOUTS,
     ]
