@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import SimpleITK as sitk
 from batchgenerators.utilities.file_and_folder_operations import save_json
 from nnunetv2.evaluation.evaluate_predictions import compute_metrics, save_summary_json
@@ -161,19 +162,24 @@ def two_models(folders: Path, *, folds: int = 2, cases: int = 4, **options: Any)
     return results
 
 
-def make_scores(dice, keys=None, labels=None):
-    """Scores of models A, B, ... from Dice (models, cases, labels), whose labels are x, y, z unless they are named."""
+def make_scores(dice, keys=None, labels=None, one_empty=()):
+    """Scores of models A, B, ... from Dice (models, cases, labels).
+
+    Args:
+        keys: fold and case, by default of one fold.
+        labels: names, by default x, y, z.
+        one_empty: positions (model, case, label) where only one of prediction and reference is empty.
+    """
     values = np.array(dice, float)
     models, cases, count = values.shape
-    return Scores(
-        tuple("ABCDEF"[:models]),
-        tuple(keys or (("0", f"case{n}") for n in range(cases))),
-        tuple(labels or "xyz"[:count]),
-        {"dice": values, "hd95": 10 * (1 - values), "nsd": values},
-        np.zeros(values.shape, bool),
-        "mm",
-        1.0,
-    )
+    keys = keys or [("0", f"case{n}") for n in range(cases)]
+    labels = labels or "xyz"[:count]
+    rows = [
+        ("ABCDEF"[m], *keys[c], labels[n], d, 10 * (1 - d), d, (m, c, n) in one_empty)
+        for (m, c, n), d in np.ndenumerate(values)
+    ]
+    columns = ["model", "fold", "case", "label", "dice", "hd95", "nsd", "one_empty"]
+    return Scores.of(pd.DataFrame(rows, columns=columns), "mm", 1.0)
 
 
 class HungryReader:

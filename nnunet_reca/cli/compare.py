@@ -15,11 +15,11 @@ def main(arguments: list[str] | None = None) -> int:
         0, or 1 with a message on stderr if nothing was written.
     """
     options = _parser().parse_args(arguments)
-    from nnunet_reca.report.compare import Request, compare
+    from nnunet_reca.report.compare import Comparison, compare
 
     try:
-        result = compare(
-            Request(
+        outcome = compare(
+            Comparison(
                 dataset=options.dataset,
                 trainers=tuple(options.trainers),
                 configurations=tuple(options.configurations),
@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     except ValueError as error:
         sys.stderr.write(f"nnUNetv2_reca_compare: {error}\n")
         return 1
-    sys.stdout.write("\n".join(result.sentences) + f"\n\nwritten: {result.output / 'report.html'}\n")
+    sys.stdout.write("\n".join(outcome.sentences) + f"\n\nwritten: {outcome.output / 'report.html'}\n")
     return 0
 
 

@@ -24,8 +24,7 @@ from nnunet_reca.explain.nifti import write_nifti
 from nnunet_reca.explain.overlap import compare_cut
 from nnunet_reca.explain.pictures import draw, make_column
 from nnunet_reca.explain.planes import Plane, planes_of
-from nnunet_reca.explain.tables import RECORD, view_row, write_tables
-from nnunet_reca.results.output import usable_output, whole_folder
+from nnunet_reca.explain.tables import FOLDER, view_row, write_tables
 
 
 def explain(question: Question, say: Callable[[str], None] = lambda line: None) -> Findings:
@@ -38,7 +37,7 @@ def explain(question: Question, say: Callable[[str], None] = lambda line: None) 
     Raises:
         ValueError: if anything does not fit; nothing is written then.
     """
-    output = usable_output(question.output, overwrite=question.overwrite, record=RECORD)
+    output = FOLDER.usable(question.output, overwrite=question.overwrite)
     model = load_model(
         question.model,
         fold=question.fold,
@@ -53,7 +52,7 @@ def explain(question: Question, say: Callable[[str], None] = lambda line: None) 
         raise ValueError(f"expected a channel from 0 to {len(case.image) - 1}, got {question.channel}")
     findings = _find_out(question, model, case, say)
     planes = planes_of(case.properties, _shown_axes(case, findings.patch))
-    with whole_folder(output, overwrite=question.overwrite, record=RECORD) as folder:
+    with FOLDER.written(output, overwrite=question.overwrite) as folder:
         say(f"writing {question.output}")
         columns = _write_maps(folder, question.heads, case, findings, planes)
         draw(folder, question, model, case, findings, columns)

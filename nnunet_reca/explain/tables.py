@@ -1,6 +1,5 @@
 """The findings as JSON, CSV and Markdown."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,9 +9,9 @@ import pandas as pd
 
 from nnunet_reca.explain.attention import View
 from nnunet_reca.explain.overlap import Cut
-from nnunet_reca.results.output import Record
+from nnunet_reca.results.output import ReportFolder
 
-RECORD = Record("explain.json", "nnunet_reca explanation")
+FOLDER = ReportFolder("nnunet_reca explanation", "explain.json")
 CUT_COLUMNS = (
     "cut",
     "object",
@@ -68,9 +67,7 @@ def write_tables(folder: Path, facts: Mapping[str, Any], views: Sequence[dict[st
     (folder / "explain.md").write_text(_markdown(facts, views, cuts), encoding="utf-8")
     if cuts:
         pd.DataFrame(cut_rows(cuts)).to_csv(folder / "cuts.csv", index=False, encoding="utf-8")
-    files = sorted({RECORD.file, *(file.name for file in folder.iterdir())})
-    content = {"kind": RECORD.kind, **facts, "attention": views, "cuts": cut_rows(cuts), "files": files}
-    (folder / RECORD.file).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    FOLDER.write_record(folder, {**facts, "attention": views, "cuts": cut_rows(cuts)})
 
 
 def _markdown(facts: Mapping[str, Any], views: Sequence[dict[str, Any]], cuts: Sequence[Cut]) -> str:

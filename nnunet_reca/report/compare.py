@@ -17,22 +17,21 @@ import nnunet_reca
 from nnunet_reca.report.gather import Gathered, gather
 from nnunet_reca.report.models import asked_for, find_models
 from nnunet_reca.report.naming import CONFIGURATION, FOLDS, PLANS, report_name, short_names
-from nnunet_reca.results.output import KIND, usable_output, whole_folder, write_csv, write_json
+from nnunet_reca.results.output import ReportFolder
 
 if TYPE_CHECKING:
     from nnunet_reca.report.figures import Drawing
-    from nnunet_reca.report.page import Section
     from nnunet_reca.report.scores import Scores
     from nnunet_reca.report.statistics import Paired
-    from nnunet_reca.report.tables import Table
 
 T = TypeVar("T")
 
-EXTRA = ("matplotlib", "monai", "scipy", "SimpleITK", "tqdm")
+FOLDER = ReportFolder("nnunet_reca comparison", "results.json")
+PACKAGES = ("nnunetv2", "torch", "numpy", "scipy", "pandas", "matplotlib", "seaborn")
 
 
 @dataclass(frozen=True)
-class Request:
+class Comparison:
     """What to compare and how; see ``nnUNetv2_reca_compare --help``."""
 
     dataset: str
@@ -50,14 +49,14 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Result:
+class Outcome:
     """A report's folder and the sentences that sum it up."""
 
     output: Path
     sentences: tuple[str, ...]
 
 
-def compare(request: Request) -> Result:
+def compare(comparison: Comparison) -> Outcome:
     """Compare models and write the report.
 
     With more than one process they are new ones, which import the caller's script: keep what it does under
@@ -66,43 +65,43 @@ def compare(request: Request) -> Result:
     Raises:
         ValueError: if anything is missing, does not fit, or would be overwritten; nothing is written then.
     """
-    _check(request)
-    output, found, about = _gather(request) if request.processes == 1 else _in_new_process(_gather, request)
-    return _measure_and_write(request, output, found, about)
+    _check(comparison)
+    alone = comparison.processes == 1
+    output, gathered = _gather(comparison) if alone else _in_new_process(_gather, comparison)
+    return _measure_and_write(comparison, output, gathered)
 
 
-def _in_new_process(function: Callable[[Request], T], request: Request) -> T:
-    """``function(request)``; what it imports and allocates ends with the process.
+def _in_new_process(function: Callable[[Comparison], T], comparison: Comparison) -> T:
+    """``function(comparison)``; what it imports and allocates ends with the process.
 
     Raises:
         ValueError: if the process ends early.
     """
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         try:
-            return pool.submit(function, request).result()
+            return pool.submit(function, comparison).result()
         except BrokenProcessPool as error:
             raise ValueError(
                 f"the process that reads the models ended early ({error}); say -np 1 to do everything in one process"
             ) from error
 
 
-def _gather(request: Request) -> tuple[Path, Gathered, dict[str, Any]]:
-    """The report's folder, all that goes in but the scores, and what it is about.
+def _gather(comparison: Comparison) -> tuple[Path, Gathered]:
+    """The report's folder, and all that goes in but the scores.
 
     nnU-Net and the networks that are counted here take hundreds of MiB, which nothing later needs.
     """
-    missing = [name for name in EXTRA if not _imports(name)]
-    if missing:
-        raise ValueError(f"{', '.join(missing)} cannot be imported; run pip install 'nnunet-reca[report]'")
-    dataset = _dataset_name(request.dataset)
+    dataset = _dataset_name(comparison.dataset)
     results = _folder("nnUNet_results") / dataset
-    names = asked_for(request.trainers, request.configurations, request.plans)
-    output = usable_output(request.output or results / report_name(names, request.folds), overwrite=request.overwrite)
-    models = find_models(results, names, request.folds, request.dataset)
-    found = gather(dataset, models, intersection=request.intersection)
-    if request.processes > 1:
-        _check_can_be_sent(found.reader)
-    return output, found, _about(request, found)
+    names = asked_for(comparison.trainers, comparison.configurations, comparison.plans)
+    output = comparison.output or results / report_name(names, comparison.folds)
+    output = FOLDER.usable(output, overwrite=comparison.overwrite)
+    models = find_models(results, names, comparison.folds, comparison.dataset)
+    versions = {name: _version(name) for name in PACKAGES}
+    gathered = gather(dataset, models, versions, intersection=comparison.intersection)
+    if comparison.processes > 1:
+        _check_can_be_sent(gathered.reader)
+    return output, gathered
 
 
 def _check_can_be_sent(reader: Any) -> None:
@@ -114,26 +113,18 @@ def _check_can_be_sent(reader: Any) -> None:
         ) from error
 
 
-def _imports(name: str) -> bool:
-    try:
-        importlib.import_module(name)
-    except ImportError:
-        return False
-    return True
-
-
-def _check(request: Request) -> None:
-    if not (request.tolerance > 0 and math.isfinite(request.tolerance)):
-        raise ValueError(f"expected --tolerance greater than 0 and finite, got {request.tolerance:g}")
-    if request.processes < 1 or request.overlays < 0:
+def _check(comparison: Comparison) -> None:
+    if not (comparison.tolerance > 0 and math.isfinite(comparison.tolerance)):
+        raise ValueError(f"expected --tolerance greater than 0 and finite, got {comparison.tolerance:g}")
+    if comparison.processes < 1 or comparison.overlays < 0:
         raise ValueError("expected -np of at least 1 and --overlays of at least 0")
-    for fold in request.folds:
+    for fold in comparison.folds:
         if not (fold.isdecimal() or fold == "all"):
             raise ValueError(f"expected folds as whole numbers or all, got {fold!r}")
-    if "all" in request.folds and set(request.folds) != {"all"}:
+    if "all" in comparison.folds and set(comparison.folds) != {"all"}:
         raise ValueError(
             f"expected folds as numbers or all by itself, which is validated on its own training cases, got "
-            f"{' '.join(request.folds)}; leave all out, or say -f all"
+            f"{' '.join(comparison.folds)}; leave all out, or say -f all"
         )
 
 
@@ -154,44 +145,6 @@ def _dataset_name(dataset: str) -> str:
         raise ValueError(f"{first}; name one in nnUNet_results, nnUNet_preprocessed or nnUNet_raw") from error
 
 
-def _measure_and_write(request: Request, output: Path, found: Gathered, about: Mapping[str, Any]) -> Result:
-    from nnunet_reca.report import figures, overlays, scores, statistics, wording
-
-    measured = scores.measure(
-        found.models,
-        found.common,
-        found.references,
-        found.reader,
-        tolerance=request.tolerance,
-        processes=request.processes,
-    )
-    names = short_names([model.name for model in found.models])
-    paired = statistics.compare(measured, all_pairs=request.all_pairs)
-    sentences = [wording.sentence(p, measured.unit, names) for p in wording.headline_pairs(paired)]
-    with whole_folder(output, overwrite=request.overwrite) as folder:
-        (folder / "figures").mkdir()
-        drawn = figures.draw_scores(measured, names, folder / "figures", all_pairs=request.all_pairs)
-        curves = figures.draw_training(found.logs, names, folder / "figures" / "training.png")
-        cases = overlays.draw_overlays(found, measured, names, folder / "figures", request.overlays)
-        drawings = {"scores": drawn, "training": [curves] if curves else [], "cases": cases}
-        _write(folder, found, about, measured, paired, names, sentences, drawings)
-    return Result(output, tuple(sentences))
-
-
-def _about(request: Request, found: Gathered) -> dict[str, Any]:
-    """What was asked for and what was at hand."""
-    packages = ("nnunetv2", "torch", "monai", "scipy", "numpy", "matplotlib")
-    return {
-        "kind": KIND,
-        "dataset": found.dataset,
-        "folds": list(found.models[0].folds),
-        "left_out": list(found.common.left_out),
-        "remarks": [f"{model.name}, {remark}" for model in found.models for remark in model.remarks],
-        "arguments": {key: str(v) if isinstance(v, Path) else v for key, v in asdict(request).items()},
-        "versions": {"nnunet_reca": nnunet_reca.__version__, **{name: _version(name) for name in packages}},
-    }
-
-
 def _version(package: str) -> str:
     """Of a package, which may come from a distribution of another name, such as a nightly build."""
     try:
@@ -200,9 +153,48 @@ def _version(package: str) -> str:
         return str(getattr(importlib.import_module(package), "__version__", "unknown"))
 
 
+def _measure_and_write(comparison: Comparison, output: Path, gathered: Gathered) -> Outcome:
+    from nnunet_reca.report import figures, measure, overlays, statistics, wording
+
+    scores = measure.measure(
+        gathered.models,
+        gathered.common,
+        gathered.references,
+        gathered.reader,
+        tolerance=comparison.tolerance,
+        processes=comparison.processes,
+    )
+    names = short_names([model.name for model in gathered.models])
+    paired = statistics.compare(scores, all_pairs=comparison.all_pairs)
+    sentences = [wording.sentence(p, scores.unit, names) for p in wording.headline_pairs(paired)]
+    with FOLDER.written(output, overwrite=comparison.overwrite) as folder:
+        place = folder / "figures"
+        place.mkdir()
+        training = figures.draw_training(gathered.logs, names, place / "training.png")
+        drawings = {
+            "score_drawings": figures.draw_scores(scores, names, place, all_pairs=comparison.all_pairs),
+            "training_drawings": [training] if training else [],
+            "case_drawings": overlays.draw_overlays(gathered, scores, names, place, comparison.overlays),
+        }
+        _write(folder, gathered, _about(comparison, gathered), scores, paired, names, sentences, drawings)
+    return Outcome(output, tuple(sentences))
+
+
+def _about(comparison: Comparison, gathered: Gathered) -> dict[str, Any]:
+    """What was asked for and what was at hand."""
+    return {
+        "dataset": gathered.dataset,
+        "folds": list(gathered.models[0].folds),
+        "left_out": list(gathered.common.left_out),
+        "remarks": [f"{model.name}, {remark}" for model in gathered.models for remark in model.remarks],
+        "arguments": {key: str(v) if isinstance(v, Path) else v for key, v in asdict(comparison).items()},
+        "versions": {"nnunet_reca": nnunet_reca.__version__, **gathered.versions},
+    }
+
+
 def _write(
     folder: Path,
-    found: Gathered,
+    gathered: Gathered,
     about: Mapping[str, Any],
     scores: "Scores",
     paired: "Sequence[Paired]",
@@ -210,79 +202,47 @@ def _write(
     sentences: Sequence[str],
     drawings: "Mapping[str, Sequence[Drawing]]",
 ) -> None:
-    from nnunet_reca.report import content, page, records, tables
+    """All files but the figures."""
+    from nnunet_reca.report import page, tables
+    from nnunet_reca.report.cost import cost_frame
+    from nnunet_reca.report.statistics import difference_frame
 
     shown = {
-        "scores": [content.score_table(scores, names)],
-        "differences": content.difference_tables(paired, scores, names),
-        "folds": content.fold_tables(scores, names),
-        "cost": [content.cost_table(found.costs, scores, names)],
+        "score_tables": [tables.score_table(scores, names)],
+        "difference_tables": tables.difference_tables(paired, scores, names),
+        "fold_tables": tables.fold_tables(scores, names),
+        "cost_tables": [tables.cost_table(gathered.costs, scores, names)],
     }
-    every: list[Table] = [table for group in shown.values() for table in group]
-    (folder / "tables.md").write_text("\n".join(map(tables.markdown, every)), encoding="utf-8")
-    (folder / "tables.tex").write_text("\n".join(map(tables.latex, every)), encoding="utf-8")
-    write_csv(folder / "cases.csv", records.case_records(scores))
-    write_csv(folder / "means.csv", records.mean_records(scores))
-    write_csv(folder / "differences.csv", records.paired_records(paired))
-    write_csv(folder / "cost.csv", records.cost_records(found.costs))
-    write_json(folder / "results.json", records.all_records(scores, paired, found.costs, about))
-    text = page.page(*_page(found, about, scores, names, sentences, shown, drawings))
+    every = [table for group in shown.values() for table in group]
+    (folder / "tables.md").write_text("\n".join(map(page.markdown, every)), encoding="utf-8")
+    (folder / "tables.tex").write_text("\n".join(map(page.latex, every)), encoding="utf-8")
+    words = _words(gathered, scores, names)
+    text = page.html_page({"about": about, "sentences": sentences, **words, **shown, **drawings})
     (folder / "report.html").write_text(text, encoding="utf-8")
+    frames = {
+        "means": scores.means(),
+        "differences": difference_frame(paired),
+        "cost": cost_frame(gathered.costs),
+        "cases": scores.frame,
+    }
+    for name, frame in frames.items():
+        frame.to_csv(folder / f"{name}.csv", index=False, encoding="utf-8")
+    facts = {"unit": scores.unit, "tolerance": scores.tolerance, "models": scores.models, "labels": scores.labels}
+    records = {name: frame.astype(object).to_dict("records") for name, frame in frames.items()}
+    FOLDER.write_record(folder, {**about, **facts, **records})
 
 
-def _page(
-    found: Gathered,
-    about: Mapping[str, Any],
-    scores: "Scores",
-    names: Mapping[str, str],
-    sentences: Sequence[str],
-    shown: "Mapping[str, Sequence[Table]]",
-    drawings: "Mapping[str, Sequence[Drawing]]",
-) -> tuple[str, str, list[Any], str]:
-    """Title, subtitle, sections and footer."""
+def _words(gathered: Gathered, scores: "Scores", names: Mapping[str, str]) -> dict[str, Any]:
+    """The page's sentences that are about the whole."""
     from nnunet_reca.report import wording
-    from nnunet_reca.report.page import Section
 
-    cases = len({case for _, case in scores.keys})
-    models, left_out = found.models, about["left_out"]
-    remarks_below = ["The comparison needs the validations only; this is what else it looked for."]
-    only = ["Only what all models have in common is compared."]
-    sections = [
-        Section("What the cases say", sentences, kind="lead"),
-        *_about_all(scores),
-        Section("Models", points=[f"{names[str(m.name)]}: {m.name}" for m in models]),
-        *([Section("What is not there", remarks_below, about["remarks"])] if about["remarks"] else []),
-        *([Section("Left out", only, left_out, kind="warning")] if left_out else []),
-        Section("Scores", tables=shown["scores"], drawings=drawings["scores"]),
-        Section("Differences on the same cases", tables=shown["differences"]),
-        Section("Cost", tables=shown["cost"], drawings=drawings["training"]),
-        Section("Cases in which the models differ most", _about_cases(drawings), drawings=drawings["cases"]),
-        Section("Folds", tables=shown["folds"]),
-        Section("How far this carries", points=wording.limits(models, scores)),
-        Section("How it was measured", points=wording.methods(scores)),
-    ]
-    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
+    count = len(gathered.models)
     folds = f"fold{'s' * (len(scores.folds) > 1)} {', '.join(scores.folds)}"
-    return (
-        f"{about['dataset']}: {' and '.join(names.values()) if len(names) == 2 else f'{len(names)} models'}",
-        f"Cross-validation of {len(models)} models on {cases} cases, {folds}.",
-        sections,
-        f"Made by nnUNetv2_reca_compare; {versions}. All numbers: results.json and the CSV files beside this page.",
-    )
-
-
-def _about_cases(drawings: "Mapping[str, Sequence[Drawing]]") -> list[str]:
-    if not drawings["cases"]:
-        return ["No case has different scores, or none was asked for."]
-    return [
-        "Chosen by the largest difference in mean Dice, so not typical. Voxels are shown as they are stored; the white "
-        "line is the outline of the reference."
-    ]
-
-
-def _about_all(scores: "Scores") -> "list[Section]":
-    """A warning where training cases are scored."""
-    from nnunet_reca.report import wording
-    from nnunet_reca.report.page import Section
-
-    return [Section("Fold all", [wording.FOLD_ALL], kind="warning")] if "all" in scores.folds else []
+    return {
+        "title": f"{gathered.dataset}: {' and '.join(names.values()) if count == 2 else f'{count} models'}",
+        "subtitle": f"Cross-validation of {count} models on {len(scores.cases)} cases, {folds}.",
+        "fold_all": wording.FOLD_ALL if "all" in scores.folds else "",
+        "models": [f"{names[str(model.name)]}: {model.name}" for model in gathered.models],
+        "limits": wording.limits(gathered.models, scores),
+        "methods": wording.methods(scores),
+    }

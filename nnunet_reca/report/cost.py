@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import pandas as pd
+
 from nnunet_reca.report.models import Model
 from nnunet_reca.results.files import read_json
 from nnunet_reca.results.logs import TrainingLog
@@ -41,6 +43,16 @@ class Cost:
     epoch_seconds: float | None
     peak_memory: float | None
     notes: tuple[str, ...]
+
+
+def cost_frame(costs: Sequence[Cost]) -> pd.DataFrame:
+    """A row for every model."""
+    texts = {
+        "patch_size": ["x".join(map(str, cost.patch_size)) for cost in costs],
+        "epochs": ["-".join(map(str, dict.fromkeys(cost.epochs or ()))) for cost in costs],
+        "notes": ["; ".join(cost.notes) for cost in costs],
+    }
+    return pd.DataFrame([vars(cost) for cost in costs]).assign(**texts)
 
 
 @dataclass
@@ -75,17 +87,17 @@ def cost_of(model: Model, logs: Sequence[TrainingLog]) -> Cost:
 
 def _network(model: Model) -> _Network:
     """Plans and networks of others may fail in any way, which is a note."""
-    found = _Network()
+    network = _Network()
     try:
-        _fill(found, model)
+        _count(network, model)
     except Exception as error:
         reason = (str(error).splitlines() or [""])[0][:120]
-        unknown = "FLOPs" if found.parameters else "parameters and FLOPs"
-        found.notes.append(f"{unknown} not known: {type(error).__name__}: {reason}")
-    return found
+        unknown = "FLOPs" if network.parameters else "parameters and FLOPs"
+        network.notes.append(f"{unknown} not known: {type(error).__name__}: {reason}")
+    return network
 
 
-def _fill(found: _Network, model: Model) -> None:
+def _count(network: _Network, model: Model) -> None:
     """Read the plan, build the network and count."""
     import torch
     from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
@@ -94,19 +106,19 @@ def _fill(found: _Network, model: Model) -> None:
 
     plans, dataset_json = PlansManager(read_json(model.plans_file)), read_json(model.dataset_file)
     chosen = plans.get_configuration(model.name.configuration)
-    found.patch_size, found.batch_size = tuple(int(size) for size in chosen.patch_size), int(chosen.batch_size)
+    network.patch_size, network.batch_size = tuple(int(size) for size in chosen.patch_size), int(chosen.batch_size)
     if chosen.previous_stage_name:
-        found.notes.append(f"second stage of a cascade, the cost of {chosen.previous_stage_name} comes on top")
+        network.notes.append(f"second stage of a cascade, the cost of {chosen.previous_stage_name} comes on top")
     channels = determine_num_input_channels(plans, chosen, dataset_json)
     heads = plans.get_label_manager(dataset_json).num_segmentation_heads
     trainer, notes = _trainer(model.name.trainer)
-    found.notes += notes
+    network.notes += notes
     with contextlib.redirect_stdout(io.StringIO()), torch.device("meta"), torch.no_grad():
-        network = trainer.build_network_architecture(plans, chosen, channels, heads, False).eval()
-        found.parameters = sum(parameter.numel() for parameter in network.parameters())
+        module = trainer.build_network_architecture(plans, chosen, channels, heads, False).eval()
+        network.parameters = sum(parameter.numel() for parameter in module.parameters())
         with FlopCounterMode(display=False) as counter:
-            network(torch.empty(1, channels, *found.patch_size, device="meta"))
-    found.flops = int(counter.get_total_flops())
+            module(torch.empty(1, channels, *network.patch_size, device="meta"))
+    network.flops = int(counter.get_total_flops())
 
 
 def _trainer(name: str) -> tuple[Any, list[str]]:

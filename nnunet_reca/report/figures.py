@@ -14,10 +14,11 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from nnunet_reca.report.content import heading
+from nnunet_reca.report.metrics import METRICS, Metric
 from nnunet_reca.report.naming import wrapped
-from nnunet_reca.report.scores import METRICS, Metric, Scores
-from nnunet_reca.report.statistics import MEAN, TIE, by_case, nan_mean, pairs, rightly_empty_is_perfect
+from nnunet_reca.report.scores import MEAN, Scores
+from nnunet_reca.report.statistics import TIE, pairs, rightly_empty_is_perfect
+from nnunet_reca.report.tables import heading
 from nnunet_reca.results.logs import TrainingLog
 from nnunet_reca.results.palette import COLOURS, LINES, MARKERS
 
@@ -101,29 +102,19 @@ def _figure(file: Path, across: int, down: int, **options: Any) -> Iterator[tupl
         figure.savefig(file, dpi=DPI, facecolor="white")
 
 
-def _shown_scores(scores: Scores, metric: Metric) -> pd.DataFrame:
-    """Model, case, label and shown score of a metric, a case of several folds once."""
-    values = by_case(scores, scores.values[metric.key]) * metric.factor
-    index = pd.MultiIndex.from_product(
-        [scores.models, range(values.shape[1]), scores.labels], names=["model", "case", "label"]
-    )
-    return pd.Series(values.ravel(), index, name="score").reset_index()
-
-
 def _draw_pairs(scores: Scores, names: Mapping[str, str], file: Path, all_pairs: bool) -> Drawing:
     """Every case's Dice with two models, joined by a line."""
-    values = by_case(scores, scores.values["dice"])
-    columns = {f"{MEAN} of labels": nan_mean(values, 2)} if len(scores.labels) > 1 else {}
+    dice = scores.by_case["dice"]
+    columns = {f"{MEAN} of labels": scores.case_means("dice")} if len(scores.labels) > 1 else {}
     if len(scores.labels) <= PANELS:
-        columns |= dict(zip(scores.labels, np.moveaxis(values, 2, 0), strict=True))
-    chosen = pairs(len(scores.models), all_pairs=all_pairs)
-    panels = [(a, b, label) for a, b in chosen for label in columns]
+        columns |= {label: dice.xs(label, level="label").unstack("model") for label in scores.labels}
+    panels = [(*pair, label) for pair in pairs(scores.models, all_pairs=all_pairs) for label in columns]
     across = min(len(panels), len(columns) if len(columns) > 1 else PANELS + 1)
     down = math.ceil(len(panels) / across)
     with _figure(file, across, down, sharey="row") as (figure, grid):
         for axis, (a, b, label) in zip(grid.flat, panels, strict=False):
-            shown = [wrapped(names[scores.models[n]]) for n in (a, b)]
-            _draw_pair(axis, rightly_empty_is_perfect(METRICS[0], columns[label][[a, b]]) * METRICS[0].factor, shown)
+            values = rightly_empty_is_perfect(METRICS[0], columns[label][[a, b]].to_numpy().T)
+            _draw_pair(axis, values * METRICS[0].factor, [wrapped(names[model]) for model in (a, b)])
             axis.set_title(wrapped(label, 36))
         for axis in list(grid.flat)[len(panels) :]:
             axis.set_axis_off()
@@ -138,7 +129,7 @@ def _draw_pairs(scores: Scores, names: Mapping[str, str], file: Path, all_pairs:
         width = 1.2 + 2.5 * across
         figure.set_size_inches(width, 0.2 + 2.9 * down + legend(figure, handles, width))
     text = "Dice of every case with both models; a line is a case, black the mean."
-    if np.isnan(values).any():
+    if dice.isna().any():
         text += " A model that rightly predicts nothing where the other predicts something is drawn at 100."
     return Drawing(file, text)
 
@@ -180,15 +171,16 @@ def _draw_labels(scores: Scores, names: Mapping[str, str], folder: Path) -> list
     """Boxes and points by label and model, labels below each other; many labels are on several figures."""
     each = max(1, BOXES // len(scores.models))
     parts = [scores.labels[start : start + each] for start in range(0, len(scores.labels), each)]
-    shown = {metric: _shown_scores(scores, metric) for metric in METRICS}
+    frame = scores.by_case.reset_index()
+    frame[[m.key for m in METRICS]] *= [m.factor for m in METRICS]
     drawings = []
     for number, labels in enumerate(parts, start=1):
         file = folder / ("labels.png" if len(parts) == 1 else f"labels_{number}.png")
         with _figure(file, len(METRICS), 1, sharey=True) as (figure, grid):
-            for axis, (metric, frame) in zip(grid[0], shown.items(), strict=True):
-                _draw_boxes(axis, frame, scores.models, labels)
+            for axis, metric in zip(grid[0], METRICS, strict=True):
+                _draw_boxes(axis, frame, metric, scores.models, labels)
                 axis.set_xlabel(heading(metric, scores))
-                _same_limits(axis, frame["score"])
+                _same_limits(axis, frame[metric.key])
             handles = [
                 Line2D([], [], color=style_of(n)[0], marker=style_of(n)[1], ls="none", ms=5, label=names[model])
                 for n, model in enumerate(scores.models)
@@ -203,11 +195,11 @@ def _draw_labels(scores: Scores, names: Mapping[str, str], folder: Path) -> list
     return drawings
 
 
-def _draw_boxes(axis: Any, frame: pd.DataFrame, models: Sequence[str], labels: Sequence[str]) -> None:
+def _draw_boxes(axis: Any, frame: pd.DataFrame, metric: Metric, models: Sequence[str], labels: Sequence[str]) -> None:
     frame = frame[frame["label"].isin(labels)]
-    places: dict[str, Any] = {"x": "score", "y": "label", "order": labels, "hue": "model", "hue_order": models}
+    places: dict[str, Any] = {"x": metric.key, "y": "label", "order": labels, "hue": "model", "hue_order": models}
     places |= {"palette": [style_of(n)[0] for n in range(len(models))], "legend": False, "ax": axis}
-    if frame["score"].notna().any():
+    if frame[metric.key].notna().any():
         sns.boxplot(
             frame,
             **places,

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nnunet_reca.report.agreement import Common, agree
 from nnunet_reca.report.cost import Cost, cost_of
-from nnunet_reca.report.models import Model
+from nnunet_reca.report.models import Common, Model, agree
 from nnunet_reca.results.files import name_in_path, read_json
 from nnunet_reca.results.images import reader_of
 from nnunet_reca.results.logs import TrainingLog, read_logs
@@ -27,6 +26,7 @@ class Gathered:
         reader: nnU-Net's.
         logs: of the folds, by model.
         costs: of the models.
+        versions: of the packages that take part.
     """
 
     dataset: str
@@ -37,9 +37,10 @@ class Gathered:
     reader: Any
     logs: Mapping[str, Sequence[TrainingLog]]
     costs: Sequence[Cost]
+    versions: Mapping[str, str]
 
 
-def gather(dataset: str, models: Sequence[Model], *, intersection: bool) -> Gathered:
+def gather(dataset: str, models: Sequence[Model], versions: Mapping[str, str], *, intersection: bool) -> Gathered:
     """Find what models have in common, references, images, reader, logs and costs.
 
     Raises:
@@ -50,7 +51,7 @@ def gather(dataset: str, models: Sequence[Model], *, intersection: bool) -> Gath
     reader = reader_of(models[0].plans_file)
     logs = {str(model.name): [read_logs(model.folder / f"fold_{fold}") for fold in model.folds] for model in models}
     costs = [cost_of(model, logs[str(model.name)]) for model in models]
-    return Gathered(dataset, models, common, references, images, reader, logs, costs)
+    return Gathered(dataset, models, common, references, images, reader, logs, costs, versions)
 
 
 def _data(dataset: str, model: Model, common: Common) -> tuple[dict[str, Path], dict[str, list[Path]]]:

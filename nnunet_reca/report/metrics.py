@@ -1,25 +1,73 @@
 """Dice, 95th percentile Hausdorff distance and normalised surface distance of one case.
 
-Distances are MONAI's: between the border voxels of both masks, in the units of the image's spacing. HD95 is the larger
-of both directions' 95th percentiles; NSD is the part of both borders that lies within the tolerance of the other one,
-counted in border voxels, not by area. The edge of the image counts as border, and an image of one slice is measured as
-a 2D image.
+Distances are between the border voxels of both masks, in the units of the image's spacing. HD95 is the larger of both
+directions' 95th percentiles; NSD is the part of both borders that lies within the tolerance of the other one, counted
+in border voxels, not by area. The edge of the image counts as border, and an image of one slice is measured as a 2D
+image. These are MONAI's definitions, and its numbers.
 
 Conventions: prediction and reference both empty, all metrics are NaN and left out of means, as nnU-Net does for Dice.
 One of them empty, Dice and NSD are 0 and HD95 is the diagonal of the image. Voxels with the ignore label in the
 reference are background in both.
 """
 
-import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
-from monai.metrics.utils import get_mask_edges, get_surface_distance
 from numpy.typing import NDArray
-from scipy.ndimage import find_objects
+from scipy import ndimage
 
-from nnunet_reca.report.scores import CaseScore
 from nnunet_reca.results.labels import Region, values_of
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric and how it is shown.
+
+    Attributes:
+        key: name of its column.
+        title: name for readers.
+        higher_is_better: direction.
+        factor: shown value / value.
+        digits: shown decimals.
+    """
+
+    key: str
+    title: str
+    higher_is_better: bool
+    factor: float = 1.0
+    digits: int = 2
+
+    @property
+    def perfect(self) -> float:
+        """Best possible score."""
+        return float(self.higher_is_better)
+
+    def difference_unit(self, distance: str) -> str:
+        """Unit of a shown difference; ``distance`` is that of HD95."""
+        return "points" if self.factor == 100 else distance
+
+    def unit(self, distance: str) -> str:
+        """Unit of a shown score."""
+        return "%" if self.factor == 100 else distance
+
+
+METRICS = (Metric("dice", "Dice", True, 100.0), Metric("hd95", "HD95", False), Metric("nsd", "NSD", True, 100.0))
+
+
+@dataclass(frozen=True)
+class LabelScore:
+    """Scores of a label or region in a case.
+
+    Attributes:
+        dice, hd95, nsd: HD95 in the unit of the spacing.
+        one_empty: either prediction or reference is empty, not both.
+    """
+
+    dice: float
+    hd95: float
+    nsd: float
+    one_empty: bool = False
 
 
 def score_case(
@@ -30,7 +78,7 @@ def score_case(
     *,
     tolerance: float,
     ignore: int | None = None,
-) -> dict[str, CaseScore]:
+) -> dict[str, LabelScore]:
     """Scores by label.
 
     Args:
@@ -51,15 +99,14 @@ def score_case(
     if ignore is not None:
         ignored = reference == ignore
         reference, prediction = (np.where(ignored, 0, s).astype(s.dtype) for s in (reference, prediction))
-    flat = reference.ndim == 3 and reference.shape[0] == 1
-    if flat:
+    if reference.ndim == 3 and reference.shape[0] == 1:
         reference, prediction, spacing = reference[0], prediction[0], spacing[1:]
     diagonal = float(np.linalg.norm(np.multiply(reference.shape, spacing)))
-    boxes = [find_objects(segmentation) for segmentation in (reference, prediction)]
+    boxes = [ndimage.find_objects(segmentation) for segmentation in (reference, prediction)]
     scores = {}
     for name, region in regions.items():
         values = values_of(region)
-        box = _union([found[v - 1] for found in boxes for v in values if 0 < v <= len(found)])
+        box = _union([objects[v - 1] for objects in boxes for v in values if 0 < v <= len(objects)])
         masks = [_mask(segmentation[box], values) for segmentation in (reference, prediction)] if box else []
         scores[name] = _score(masks, spacing, tolerance, diagonal)
     return scores
@@ -67,30 +114,43 @@ def score_case(
 
 def _union(boxes: Sequence[tuple[slice, ...] | None]) -> tuple[slice, ...] | None:
     """Smallest box around others; None if there is none."""
-    found = [box for box in boxes if box]
-    if not found:
+    some = [box for box in boxes if box]
+    if not some:
         return None
-    return tuple(slice(min(s.start for s in axis), max(s.stop for s in axis)) for axis in zip(*found, strict=True))
+    return tuple(slice(min(s.start for s in axis), max(s.stop for s in axis)) for axis in zip(*some, strict=True))
 
 
 def _mask(segmentation: NDArray[np.integer], values: Sequence[int]) -> NDArray[np.bool_]:
     return segmentation == values[0] if len(values) == 1 else np.isin(segmentation, values)
 
 
-def _score(masks: list[NDArray[np.bool_]], spacing: Sequence[float], tolerance: float, diagonal: float) -> CaseScore:
+def _score(masks: list[NDArray[np.bool_]], spacing: Sequence[float], tolerance: float, diagonal: float) -> LabelScore:
     sizes = [int(mask.sum()) for mask in masks]
     if not sum(sizes):
-        return CaseScore(float("nan"), float("nan"), float("nan"))
+        return LabelScore(float("nan"), float("nan"), float("nan"))
     if not min(sizes):
-        return CaseScore(0.0, diagonal, 0.0, one_empty=True)
+        return LabelScore(0.0, diagonal, 0.0, one_empty=True)
     reference, prediction = masks
     dice = 2 * int((reference & prediction).sum()) / sum(sizes)
     if np.array_equal(reference, prediction):
-        return CaseScore(dice, 0.0, 1.0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # of MONAI about its own calls
-        edges = get_mask_edges(prediction, reference, crop=False)  # they are cropped, and MONAI copies often
-        distances = [get_surface_distance(*pair, spacing=[float(s) for s in spacing]) for pair in (edges, edges[::-1])]
-    hd95 = max(float(np.percentile(one, 95)) for one in distances)
-    within = sum(int((one <= tolerance).sum()) for one in distances)
-    return CaseScore(dice, hd95, within / sum(len(one) for one in distances))
+        return LabelScore(dice, 0.0, 1.0)
+    borders = [mask ^ ndimage.binary_erosion(mask) for mask in masks]
+    distances = [border_distances(a, b, spacing) for a, b in (borders, borders[::-1])]
+    hd95 = max(float(np.percentile(d, 95)) for d in distances)
+    within = sum(int((d <= np.float32(tolerance)).sum()) for d in distances)
+    return LabelScore(dice, hd95, within / sum(map(len, distances)))
+
+
+def border_distances(
+    border: NDArray[np.bool_], other: NDArray[np.bool_], spacing: Sequence[float]
+) -> NDArray[np.float32]:
+    """Distance of each voxel of a border to the nearest one of another, (voxels,).
+
+    The nearest voxels are looked up for the border only: a map of distances would take four times the memory. Single
+    precision lets a distance of a whole number of voxels be equal to a tolerance that is written down as such.
+    """
+    nearest = ndimage.distance_transform_edt(~other, sampling=spacing, return_distances=False, return_indices=True)
+    squares = np.zeros(int(border.sum()))
+    for place, places, step in zip(np.nonzero(border), nearest, spacing, strict=True):
+        squares += ((place - places[border]) * step) ** 2
+    return np.sqrt(squares).astype(np.float32)

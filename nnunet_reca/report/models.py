@@ -1,16 +1,21 @@
-"""Finds the models to compare in nnU-Net's results and checks them; every problem is named, not only the first."""
+"""Finds the models to compare in nnU-Net's results, and what they have in common: the same labels and cases.
+
+Every problem is named, not only the first.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from nnunet_reca.results.files import SEPARATOR, ModelName, read_json
-from nnunet_reca.results.labels import Labels, read_labels
+from nnunet_reca.results.labels import Labels, Region, read_labels
 from nnunet_reca.results.problems import Problems, first_line
 from nnunet_reca.results.validation import Validation, read_validation, remarks
 
 #: a fold and a case of its validation
 Key = tuple[str, str]
+#: cases that a message names before it only counts
+NAMED = 8
 
 
 @dataclass(frozen=True)
@@ -117,3 +122,77 @@ def _labels(folder: Path) -> Labels:
 
     manager = PlansManager(read_json(folder / "plans.json")).get_label_manager(read_json(folder / "dataset.json"))
     return read_labels(manager)
+
+
+@dataclass(frozen=True)
+class Common:
+    """What is compared.
+
+    Attributes:
+        keys: (fold, case) of every validation that all models have, sorted.
+        regions: label or region by name.
+        ignore: value of the ignore label, None without one.
+        left_out: what was left out, a sentence each.
+    """
+
+    keys: tuple[Key, ...]
+    regions: dict[str, Region]
+    ignore: int | None
+    left_out: tuple[str, ...] = ()
+
+
+def agree(models: Sequence[Model], *, intersection: bool = False) -> Common:
+    """Check that all models were validated on the same cases, in the same folds, with the same labels.
+
+    Args:
+        intersection: compare what all have in common instead, and say what was left out.
+
+    Raises:
+        Problems: naming all differences, or if nothing is common.
+    """
+    first = models[0]
+    problems = [p for m in models[1:] for p in (*_labels_differ(first, m), *_cases_differ(first, m))]
+    keys = set(first.validations).intersection(*(m.validations for m in models))
+    regions = {n: r for n, r in first.labels.regions.items() if all(m.labels.regions.get(n) == r for m in models)}
+    if any(m.labels.ignore != first.labels.ignore for m in models):
+        raise Problems(problems)  # scores of differently masked voxels have nothing in common
+    if problems and not intersection:
+        raise Problems([*problems, "say --intersection to compare what all models have in common"])
+    if not keys or not regions:
+        raise Problems([*problems, "nothing is common to all models: no case, or no label"])
+    return Common(tuple(sorted(keys, key=_order)), regions, first.labels.ignore, tuple(problems))
+
+
+def _order(key: Key) -> tuple[int, str, str]:
+    return (int(key[0]) if key[0].isdecimal() else -1, *key)
+
+
+def _labels_differ(first: Model, other: Model) -> list[str]:
+    differences = []
+    for name in dict.fromkeys([*first.labels.regions, *other.labels.regions]):
+        mine, theirs = (m.labels.regions.get(name, "not there") for m in (first, other))
+        if mine != theirs:
+            differences.append(f"label {name}: {mine} in {first.name}, {theirs} in {other.name}")
+    if first.labels.ignore != other.labels.ignore:
+        differences.append(
+            f"ignore label: {first.labels.ignore} in {first.name}, {other.labels.ignore} in {other.name}"
+        )
+    return differences
+
+
+def _cases_differ(first: Model, other: Model) -> list[str]:
+    differences = []
+    for fold in dict.fromkeys([*first.folds, *other.folds]):
+        mine, theirs = ({case for f, case in m.validations if f == fold} for m in (first, other))
+        for cases, having, lacking in ((mine - theirs, first, other), (theirs - mine, other, first)):
+            if cases:
+                differences.append(
+                    f"fold {fold}: {_listed(cases)} validated with {having.name}, not with {lacking.name}"
+                )
+    return differences
+
+
+def _listed(cases: set[str]) -> str:
+    names = sorted(cases)
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return f"{len(names)} case{'s' * (len(names) > 1)} ({', '.join(names[:NAMED])}{more})"

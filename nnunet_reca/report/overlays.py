@@ -8,6 +8,7 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+import pandas as pd
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -16,10 +17,11 @@ from numpy.typing import NDArray
 
 from nnunet_reca.report.figures import DPI, STYLE, Drawing, legend, style_of
 from nnunet_reca.report.gather import Gathered
+from nnunet_reca.report.metrics import METRICS
 from nnunet_reca.report.models import Key
 from nnunet_reca.report.naming import UNKNOWN, number, wrapped
-from nnunet_reca.report.scores import METRICS, Scores
-from nnunet_reca.report.statistics import nan_mean, rightly_empty_is_perfect
+from nnunet_reca.report.scores import Scores
+from nnunet_reca.report.statistics import rightly_empty_is_perfect
 from nnunet_reca.results.images import common_spacing, is_natural_image, read_segmentation
 from nnunet_reca.results.labels import Region, values_of
 from nnunet_reca.results.palette import LINES, ON_GREY
@@ -53,18 +55,21 @@ class Slice:
     title: str
 
 
-def most_different(scores: Scores, count: int) -> list[int]:
-    """Positions of the cases with the largest spread between models of the labels' mean Dice; at most ``count``.
+def most_different(scores: Scores, count: int) -> pd.DataFrame:
+    """Mean Dice of the cases with the largest spread between models, (fold, case) by models; at most ``count``.
 
     A model without a score where others have one is right, as in the paired statistics.
     """
-    means = rightly_empty_is_perfect(METRICS[0], nan_mean(scores.values["dice"], 2))
-    spread = np.nan_to_num(means.max(0) - means.min(0), nan=0.0)
-    order = np.argsort(-spread, kind="stable")[:count]
-    return [int(position) for position in order if spread[position] > 0]
+    means = scores.frame.groupby(["fold", "case", "model"], observed=True)["dice"].mean().unstack("model")
+    values = rightly_empty_is_perfect(METRICS[0], means.to_numpy().T)
+    spread = np.nan_to_num(values.max(0) - values.min(0), nan=0.0)
+    order = [n for n in np.argsort(-spread, kind="stable")[:count] if spread[n] > 0]
+    return means.iloc[order]
 
 
-def draw_overlays(found: Gathered, scores: Scores, names: Mapping[str, str], folder: Path, count: int) -> list[Drawing]:
+def draw_overlays(
+    gathered: Gathered, scores: Scores, names: Mapping[str, str], folder: Path, count: int
+) -> list[Drawing]:
     """A figure for each of the cases in which the models differ most; a case without an image is drawn without.
 
     Args:
@@ -74,19 +79,18 @@ def draw_overlays(found: Gathered, scores: Scores, names: Mapping[str, str], fol
     from tqdm import tqdm
 
     drawings = []
-    means = nan_mean(scores.values["dice"], 2) * 100
-    models = [names[str(model.name)] for model in found.models]
-    for rank, position in enumerate(tqdm(most_different(scores, count), desc="drawing cases", unit="case"), start=1):
-        fold, case = scores.keys[position]
-        cut = _slice(found, (fold, case))
-        dice = [number(value) for value in means[:, position]]
+    models = [names[model] for model in scores.models]
+    chosen = most_different(scores, count)
+    for rank, ((fold, case), means) in enumerate(tqdm(chosen.iterrows(), "drawing cases", len(chosen)), start=1):
+        view = _slice(gathered, (fold, case))
+        dice = [number(value * 100) for value in means]
         titles = [f"{wrapped(name, 28)}\nDice {value}" for name, value in zip(models, dice, strict=True)]
         file = folder / f"overlay_{rank}.png"
-        _draw(cut, titles, found.common.regions, models, file)
+        _draw(view, titles, gathered.common.regions, models, file)
         shown = ", ".join(f"{name} {value}" for name, value in zip(models, dice, strict=True))
-        text = f"{case} (fold {fold}), {cut.title}, where the models disagree most. Mean Dice (%): {shown}."
+        text = f"{case} (fold {fold}), {view.title}, where the models disagree most. Mean Dice (%): {shown}."
         text += " A dash: reference and prediction are both empty." if UNKNOWN in dice else ""
-        text += " The image was not found." if cut.image is None else ""
+        text += " The image was not found." if view.image is None else ""
         drawings.append(Drawing(file, text))
     return drawings
 
@@ -110,15 +114,15 @@ def compared_labels(
     return shown
 
 
-def _slice(found: Gathered, key: Key) -> Slice:
+def _slice(gathered: Gathered, key: Key) -> Slice:
     """The slice across the coarsest axis in which most voxels differ between the models."""
-    common = found.common
-    truth, spacing = read_segmentation(found.reader, found.references[key[1]])
+    common = gathered.common
+    truth, spacing = read_segmentation(gathered.reader, gathered.references[key[1]])
     ignored = None if common.ignore is None else truth == common.ignore
     truth = compared_labels(truth, common.regions, ignored)
     predictions = []
-    for model in found.models:
-        prediction, own = read_segmentation(found.reader, model.validations[key].prediction)
+    for model in gathered.models:
+        prediction, own = read_segmentation(gathered.reader, model.validations[key].prediction)
         spacing = common_spacing(spacing, own, truth.ndim)
         predictions.append(compared_labels(prediction, common.regions, ignored))
     steps = common_spacing(spacing, None, truth.ndim)
@@ -126,7 +130,7 @@ def _slice(found: Gathered, key: Key) -> Slice:
     others = tuple(n for n in range(3) if n != axis)
     maps = [np.take(volume, index, axis) for volume in (truth, *predictions)]
     box = _box(np.any([m > 0 for m in maps], axis=0))
-    picture = _image(found.reader, found.images.get(key[1], ()), truth.shape, index, axis)
+    picture = _image(gathered.reader, gathered.images.get(key[1], ()), truth.shape, index, axis)
     return Slice(
         None if picture is None else picture[box],
         maps[0][box],
@@ -166,12 +170,12 @@ def _box(mask: NDArray[np.bool_]) -> tuple[slice, ...]:
     return tuple(slice(max(0, side[0] - margin), side[-1] + margin + 1) for side in sides)
 
 
-def _draw(cut: Slice, titles: Sequence[str], regions: Mapping[str, Region], names: Sequence[str], file: Path) -> None:
+def _draw(view: Slice, titles: Sequence[str], regions: Mapping[str, Region], names: Sequence[str], file: Path) -> None:
     panels = 3 + len(titles)
     down = math.ceil(panels / PER_ROW)
     across = math.ceil(panels / down)
-    height, width = cut.reference.shape
-    panel = PANEL * min(1.6, max(0.55, cut.aspect * height / width))
+    height, width = view.reference.shape
+    panel = PANEL * min(1.6, max(0.55, view.aspect * height / width))
     text = 0.16 * max(title.count("\n") + 1 for title in titles) + 0.1
     with matplotlib.rc_context(STYLE | {"axes.grid": False}):
         figure = Figure(layout="constrained")
@@ -179,29 +183,29 @@ def _draw(cut: Slice, titles: Sequence[str], regions: Mapping[str, Region], name
         for axis in axes:
             axis.set_axis_off()
         for axis in axes[:panels]:
-            _show(axis, cut)
+            _show(axis, view)
         for axis, title in zip(axes, ["Image", "Reference", *titles, "Wrong voxels"], strict=False):
             axis.set_title(title, fontsize=8)
-        styles = region_styles(cut, regions)
-        for axis, segmentation in zip(axes[1:], [cut.reference, *cut.predictions], strict=False):
-            _draw_regions(axis, segmentation, regions, styles, cut.aspect)
-        handles = [*_region_handles(styles), *_draw_wrong(axes[panels - 1], cut, names)]
+        styles = region_styles(view, regions)
+        for axis, segmentation in zip(axes[1:], [view.reference, *view.predictions], strict=False):
+            _draw_regions(axis, segmentation, regions, styles, view.aspect)
+        handles = [*_region_handles(styles), *_draw_wrong(axes[panels - 1], view, names)]
         below = legend(figure, handles, PANEL * across, size=8)
         figure.set_size_inches(PANEL * across, (panel + text) * down + below)
         figure.savefig(file, dpi=DPI, facecolor="white", bbox_inches="tight", pad_inches=0.04)
 
 
-def _show(axis: Any, cut: Slice) -> None:
-    if cut.image is None:
-        axis.imshow(np.zeros(cut.reference.shape), cmap="gray", vmin=0, vmax=1, aspect=cut.aspect)
+def _show(axis: Any, view: Slice) -> None:
+    if view.image is None:
+        axis.imshow(np.zeros(view.reference.shape), cmap="gray", vmin=0, vmax=1, aspect=view.aspect)
         return
-    low, high = np.percentile(cut.image, (1, 99))
+    low, high = np.percentile(view.image, (1, 99))
     axis.imshow(
-        cut.image, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), aspect=cut.aspect, interpolation="bicubic"
+        view.image, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), aspect=view.aspect, interpolation="bicubic"
     )
 
 
-def region_styles(cut: Slice, regions: Mapping[str, Region]) -> dict[str, tuple[str, str]]:
+def region_styles(view: Slice, regions: Mapping[str, Region]) -> dict[str, tuple[str, str]]:
     """Colour and line of every label in the slice, by name.
 
     No two are alike as long as the styles last. A data set of more labels has them for those of which most voxels are
@@ -209,7 +213,7 @@ def region_styles(cut: Slice, regions: Mapping[str, Region]) -> dict[str, tuple[
     """
     wrong = {}
     for name, region in regions.items():
-        reference, *predictions = (np.isin(s, values_of(region)) for s in (cut.reference, *cut.predictions))
+        reference, *predictions = (np.isin(s, values_of(region)) for s in (view.reference, *view.predictions))
         if reference.any() or any(prediction.any() for prediction in predictions):
             wrong[name] = sum(int((prediction != reference).sum()) for prediction in predictions)
     styles = [(colour, line) for line in LINES for colour in ON_GREY]
@@ -245,9 +249,9 @@ def _region_handles(styles: Mapping[str, tuple[str, str]]) -> list[Any]:
     return handles
 
 
-def _draw_wrong(axis: Any, cut: Slice, names: Sequence[str]) -> list[Any]:
+def _draw_wrong(axis: Any, view: Slice, names: Sequence[str]) -> list[Any]:
     """Which models are wrong: by name for two, by their number for more. Returns the legend's handles."""
-    wrong = np.stack([prediction != cut.reference for prediction in cut.predictions])
+    wrong = np.stack([prediction != view.reference for prediction in view.predictions])
     if len(wrong) == 2:
         kinds = [
             (wrong[0] & ~wrong[1], style_of(0)[0], f"only {names[0]} wrong"),
@@ -259,9 +263,9 @@ def _draw_wrong(axis: Any, cut: Slice, names: Sequence[str]) -> list[Any]:
         count = wrong.sum(0)
         kinds = [(count == n + 1, level, f"{n + 1} of {len(wrong)} wrong") for n, level in enumerate(levels)]
     for mask, colour, _ in kinds:
-        _paint(axis, mask, colour, 0.85, cut.aspect)
-    if 0 < (cut.reference > 0).mean() < 1:
-        axis.contour(cut.reference > 0, levels=[0.5], colors="white", linewidths=0.8)
+        _paint(axis, mask, colour, 0.85, view.aspect)
+    if 0 < (view.reference > 0).mean() < 1:
+        axis.contour(view.reference > 0, levels=[0.5], colors="white", linewidths=0.8)
     return [Patch(color=colour, label=text) for _, colour, text in kinds]
 
 

@@ -1,108 +1,100 @@
-"""One HTML page that holds a whole report: figures inside, no scripts, no links; made for screens and paper."""
+"""The report in words and tables: the page, Markdown and LaTeX, from the templates beside this file."""
 
 import base64
-import html
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
-from nnunet_reca.report.figures import DPI, Drawing
-from nnunet_reca.report.tables import Table, html_table
+import jinja2
+import pandas as pd
+
+from nnunet_reca.report.figures import DPI
+from nnunet_reca.report.tables import Table
 
 #: what a browser may load: nothing but what is inside the page
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-_CSS = """
-:root { color-scheme: light; }
-* { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 72rem; padding: 1.5rem 1rem 4rem; background: #fff; color: #1a1a1a;
-  font: 16px/1.5 system-ui, "Segoe UI", "Helvetica Neue", Arial, "DejaVu Sans", sans-serif; }
-h1 { font-size: 1.6rem; line-height: 1.25; margin: 0 0 .5rem; overflow-wrap: anywhere; }
-h2 { font-size: 1.2rem; margin: 2.2rem 0 .6rem; padding-bottom: .2rem; border-bottom: 1px solid #ccc; }
-p, li { max-width: 48rem; overflow-wrap: anywhere; }
-li { margin-bottom: .35rem; }
-ul { padding-left: 1.2rem; }
-.lead { border-left: 4px solid #0072b2; padding: .1rem 0 .1rem .9rem; }
-.warning { border-left: 4px solid #d55e00; padding: .1rem 0 .1rem .9rem; }
-figure { margin: 1.2rem 0; }
-figcaption { font-weight: 600; font-size: .95rem; margin-bottom: .4rem; overflow-wrap: anywhere; }
-figure.drawing figcaption { font-weight: 400; font-size: .85rem; color: #444; margin: .3rem 0 0; max-width: 48rem; }
-img { max-width: 100%; height: auto; display: block; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .88rem; border-top: 2px solid #222; border-bottom: 2px solid #222;
-  font-variant-numeric: tabular-nums; }
-th, td { padding: .28rem .7rem; text-align: right; white-space: nowrap; }
-thead th { border-bottom: 1px solid #222; vertical-align: bottom; white-space: normal; }
-tbody th, th.text { text-align: left; font-weight: 400; }
-thead th { font-weight: 600; }
-tbody tr:nth-child(even) { background: #f4f6f8; }
-.note { font-size: .82rem; color: #444; margin: .35rem 0 0; }
-@page { size: A4; margin: 15mm 13mm; }
-@media print {
-  body { max-width: none; padding: 0; font-size: 10pt; }
-  .scroll { overflow: visible; }
-  table { font-size: 8pt; width: 100%; }
-  th, td { padding: .16rem .35rem; white-space: normal; }
-  tbody th { overflow-wrap: anywhere; min-width: 6.5em; }
-  td { white-space: nowrap; }
-  thead { display: table-header-group; }
-  tr, img, figure.drawing, figure.short, li { break-inside: avoid; }
-  h2, figcaption, p:has(+ figure) { break-after: avoid; }
-  figure.drawing img { max-height: 225mm; width: auto; }
-  tbody tr:nth-child(even) { background: none; }
-  tbody tr { border-bottom: .5px solid #ddd; }
-}
-"""
+_MARKDOWN = str.maketrans({sign: f"\\{sign}" for sign in "\\|_*"})
+_LATEX = str.maketrans(
+    {
+        **{sign: f"\\{sign}" for sign in "&%_#${}"},
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "<": r"$<$",
+        ">": r"$>$",
+        "±": r"$\pm$",
+        "−": r"$-$",
+        "×": r"$\times$",
+        "↑": r"$\uparrow$",
+        "↓": r"$\downarrow$",
+        "–": "--",
+        "²": r"\textsuperscript{2}",
+    }
+)
 
 
-@dataclass(frozen=True)
-class Section:
-    """A part of the page.
+def html_page(content: Mapping[str, Any]) -> str:
+    """The page; the figures' files are read and put inside.
 
-    Attributes:
-        title: heading.
-        paragraphs: text.
-        points: list below it.
-        tables, drawings: below that.
-        kind: class of the paragraphs, "lead" or "warning".
+    Args:
+        content: what ``templates/page.html.j2`` shows.
     """
-
-    title: str
-    paragraphs: Sequence[str] = ()
-    points: Sequence[str] = ()
-    tables: Sequence[Table] = ()
-    drawings: Sequence[Drawing] = ()
-    kind: str = ""
+    return _templates().get_template("page.html.j2").render(content, policy=POLICY)
 
 
-def page(title: str, subtitle: str, sections: Sequence[Section], made_by: str) -> str:
-    """The page; the figures' files are read and put inside."""
-    body = "\n".join(_section(section) for section in sections)
-    return (
-        "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
-        "<meta name='viewport' content='width=device-width, initial-scale=1'>"
-        f"<meta http-equiv='Content-Security-Policy' content=\"{POLICY}\"><link rel='icon' href='data:,'>"
-        f"<title>{html.escape(title)}</title><style>{_CSS}</style></head>\n<body><header><h1>{html.escape(title)}</h1>"
-        f"<p>{html.escape(subtitle)}</p></header>\n<main>\n{body}\n</main>\n"
-        f"<footer><p class='note'>{html.escape(made_by)}</p></footer></body></html>\n"
+def tables_html(tables: Sequence[Table]) -> str:
+    """The page's tables: each a ``figure`` that scrolls sideways where it is wider than the screen."""
+    return _templates().get_template("tables.html.j2").module.tables(tables)  # type: ignore[attr-defined]
+
+
+def markdown(table: Table) -> str:
+    """A pipe table with its caption and notes."""
+    return _templates().get_template("table.md.j2").render(table=table)
+
+
+def latex(table: Table) -> str:
+    """A ``table`` environment; needs the package booktabs."""
+    headings = [_latex(name) for name in table.frame.columns]
+    cells = table.frame.map(_latex).set_axis(range(len(headings)), axis=1)
+    best = [["textbf: --rwrap" if (r, c) in table.best else "" for c in cells.columns] for r in cells.index]
+    text = (
+        cells.style.hide(axis="index")
+        .format_index(headings.__getitem__, axis="columns")
+        .apply(lambda frame: pd.DataFrame(best, frame.index, frame.columns), axis=None)
+        .to_latex(
+            column_format="l" * table.text_columns + "r" * (len(headings) - table.text_columns),
+            caption=_latex(table.title),
+            label=f"tab:{table.key}",
+            hrules=True,
+            position_float="centering",
+        )
     )
+    notes = rf"\par\smallskip\footnotesize {_latex(' '.join(table.notes))}" + "\n" if table.notes else ""
+    return text.replace(r"\end{table}", notes + r"\end{table}")
 
 
-def _section(section: Section) -> str:
-    kind = f" class='{section.kind}'" if section.kind else ""
-    parts = [f"<section><h2>{html.escape(section.title)}</h2>"]
-    parts += [f"<p{kind}>{html.escape(text)}</p>" for text in section.paragraphs]
-    if section.points:
-        parts.append(f"<ul>{''.join(f'<li>{html.escape(text)}</li>' for text in section.points)}</ul>")
-    parts += [html_table(table) for table in section.tables]
-    parts += [_drawing(drawing) for drawing in section.drawings]
-    return "\n".join([*parts, "</section>"])
+def _latex(text: str) -> str:
+    return text.translate(_LATEX)
 
 
-def _drawing(drawing: Drawing) -> str:
-    content = drawing.file.read_bytes()
-    data = base64.b64encode(content).decode()
-    width = round(int.from_bytes(content[16:20], "big") * 96 / DPI)  # pixels in a PNG's header, as 96 to the inch
-    caption = html.escape(drawing.caption)
-    return (
-        f"<figure class='drawing'><img alt='{caption}' width='{width}' src='data:image/png;base64,{data}'>"
-        f"<figcaption>{caption}</figcaption></figure>"
+def _templates() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("nnunet_reca.report"),
+        autoescape=jinja2.select_autoescape(("html.j2",)),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
+    environment.filters |= {"data_uri": _data_uri, "width": _width, "markdown": lambda text: text.translate(_MARKDOWN)}
+    return environment
+
+
+def _data_uri(file: Path) -> str:
+    """A PNG as an address that holds it."""
+    return f"data:image/png;base64,{base64.b64encode(file.read_bytes()).decode()}"
+
+
+def _width(file: Path) -> int:
+    """A figure's width in the page: pixels of a PNG's header, as 96 to the inch."""
+    return round(int.from_bytes(file.read_bytes()[16:20], "big") * 96 / DPI)

@@ -9,15 +9,18 @@ Where only one of both models has no score, it rightly predicts nothing where th
 pairing, and only there, it has the perfect score. Where neither has a score, the case is left out.
 """
 
+import itertools
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from nnunet_reca.report.scores import METRICS, Metric, Scores
+from nnunet_reca.report.metrics import METRICS, Metric
+from nnunet_reca.report.scores import MEAN, Scores
 
 RESAMPLES = 10_000
 SEED = 0
@@ -29,8 +32,6 @@ LEVEL = 0.05
 FEWEST = 6
 #: most of them for which every sign is tried
 EXACT = 13
-#: name of the mean over a case's labels
-MEAN = "mean"
 
 
 @dataclass(frozen=True)
@@ -72,37 +73,49 @@ class Paired:
         return self.wins + self.losses < FEWEST
 
 
-def pairs(count: int, *, all_pairs: bool) -> list[tuple[int, int]]:
-    """Positions of (reference, other): each model against the first, or every pair."""
-    return [(a, b) for a in range(count if all_pairs else 1) for b in range(a + 1, count)]
+def pairs(models: Sequence[str], *, all_pairs: bool) -> list[tuple[str, str]]:
+    """Models as (reference, other): each against the first, or every pair."""
+    return [pair for pair in itertools.combinations(models, 2) if all_pairs or pair[0] == models[0]]
 
 
 def compare(scores: Scores, *, all_pairs: bool = False) -> list[Paired]:
     """Every pair by every metric, over the mean of the labels and each label."""
-    found: list[Paired] = []
+    paired: list[Paired] = []
     for metric in METRICS:
-        values = by_case(scores, scores.values[metric.key])
-        family = []
-        for a, b in pairs(len(scores.models), all_pairs=all_pairs):
-            columns = dict(zip(scores.labels, np.moveaxis(values, 2, 0), strict=True))
-            if len(columns) > 1:
-                columns = {MEAN: nan_mean(values, 2), **columns}
-            for label, column in columns.items():
-                family.append(compare_pair(metric, label, scores.models[a], scores.models[b], column[a], column[b]))
-        corrected = holm([one.p for one in family])
+        tables = {label: scores.by_case[metric.key].xs(label, level="label") for label in scores.labels}
+        columns = {label: table.unstack("model") for label, table in tables.items()}
+        if len(columns) > 1:
+            columns = {MEAN: scores.case_means(metric.key), **columns}
+        family = [
+            compare_pair(metric, label, a, b, table[a].to_numpy(), table[b].to_numpy())
+            for a, b in pairs(scores.models, all_pairs=all_pairs)
+            for label, table in columns.items()
+        ]
+        corrected = holm([p.p for p in family])
         least = least_p(with_cases(family))
-        found += [replace(one, p_holm=p, p_least=least) for one, p in zip(family, corrected, strict=True)]
-    return found
+        paired += [replace(p, p_holm=holm_p, p_least=least) for p, holm_p in zip(family, corrected, strict=True)]
+    return paired
+
+
+def difference_frame(paired: Sequence[Paired]) -> pd.DataFrame:
+    """A row for every comparison."""
+    rows = [
+        (p.metric.key, p.label, p.reference, p.other, p.cases, p.difference, *p.interval, p.p, p.p_holm, p.p_least)
+        + (p.wins, p.ties, p.losses, p.rightly_empty, p.ranks)
+        for p in paired
+    ]
+    columns = ["metric", "label", "reference", "model", "cases", "difference", "low", "high", "p", "p_holm", "p_least"]
+    return pd.DataFrame(rows, columns=[*columns, "wins", "ties", "losses", "rightly_empty", "rank_biserial"])
 
 
 def with_cases(paired: Sequence[Paired]) -> list[Paired]:
     """Those comparisons that have a case to test."""
-    return [one for one in paired if not np.isnan(one.p)]
+    return [p for p in paired if not np.isnan(p.p)]
 
 
 def least_p(paired: Sequence[Paired]) -> float:
     """Smallest p after the correction that tests with so many differing cases can reach."""
-    differing = max((one.wins + one.losses for one in paired), default=0)
+    differing = max((p.wins + p.losses for p in paired), default=0)
     return min(1.0, len(paired) * 2.0 ** (1 - differing)) if paired else 1.0
 
 
@@ -113,15 +126,6 @@ def rightly_empty_is_perfect(metric: Metric, values: NDArray[np.float64]) -> NDA
     """
     missing = np.isnan(values)
     return np.where(missing & ~missing.all(axis=0), metric.perfect, values)
-
-
-def by_case(scores: Scores, values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Scores (models, distinct cases, labels): the mean over the folds that a case is validated in."""
-    cases = [case for _, case in scores.keys]
-    distinct = list(dict.fromkeys(cases))
-    if len(distinct) == len(cases):
-        return values
-    return np.stack([nan_mean(values[:, [c == case for c in cases]], 1) for case in distinct], axis=1)
 
 
 def compare_pair(
@@ -194,10 +198,3 @@ def holm(p_values: Sequence[float]) -> list[float]:
         largest = max(largest, min(1.0, p * (len(order) - rank)))
         corrected[position] = largest
     return corrected
-
-
-def nan_mean(values: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
-    """Mean over what is not NaN; NaN where nothing is."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
-        return np.nanmean(values, axis=axis)

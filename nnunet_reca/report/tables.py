@@ -1,31 +1,19 @@
-"""A table of text, and its Markdown, LaTeX and HTML."""
+"""The tables of a report, in the layout of segmentation papers: a model a row, mean scores first, then each label."""
 
-import html
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
-#: rows up to which a table is kept on one page
-SHORT = 30
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    "&": r"\&",
-    "%": r"\%",
-    "_": r"\_",
-    "#": r"\#",
-    "$": r"\$",
-    "{": r"\{",
-    "}": r"\}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"$<$",
-    ">": r"$>$",
-    "±": r"$\pm$",
-    "−": r"$-$",
-    "×": r"$\times$",
-    "↑": r"$\uparrow$",
-    "↓": r"$\downarrow$",
-    "–": "--",
-    "²": r"\textsuperscript{2}",
-}
+import numpy as np
+import pandas as pd
+
+from nnunet_reca.report.cost import Cost
+from nnunet_reca.report.metrics import METRICS, Metric
+from nnunet_reca.report.naming import UNKNOWN, large, number, p_value
+from nnunet_reca.report.scores import MEAN, POOLED, Scores
+from nnunet_reca.report.statistics import FEWEST, LEVEL, Paired, with_cases
+
+#: more labels than this become rows
+WIDEST = 7
 
 
 @dataclass(frozen=True)
@@ -35,8 +23,7 @@ class Table:
     Attributes:
         key: short name, for references.
         title: caption.
-        columns: headings.
-        rows: cells, as many as columns.
+        frame: cells; the columns are the headings.
         text_columns: leading columns that hold names, not numbers.
         best: (row, column) of cells in bold.
         notes: sentences below the table.
@@ -44,78 +31,215 @@ class Table:
 
     key: str
     title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
+    frame: pd.DataFrame
     text_columns: int = 1
     best: frozenset[tuple[int, int]] = field(default_factory=frozenset)
     notes: tuple[str, ...] = ()
 
-    def __post_init__(self) -> None:
-        for row in self.rows:
-            if len(row) != len(self.columns):
-                raise ValueError(f"expected {len(self.columns)} cells in a row of {self.key}, got {len(row)}: {row}")
+
+def transposed(table: Table, corner: str) -> Table:
+    """Rows and columns exchanged, of a table with one text column; ``corner`` heads the names."""
+    cells = table.frame.to_numpy().T
+    rows = [[name, *values] for name, values in zip(table.frame.columns[1:], cells[1:], strict=True)]
+    turned = pd.DataFrame(rows, columns=[corner, *cells[0]])
+    return replace(table, frame=turned, best=frozenset((column - 1, row + 1) for row, column in table.best))
 
 
-def transposed(table: Table, corner: str | None = None) -> Table:
-    """Rows and columns exchanged, of a table with one text column."""
-    columns = (table.columns[0] if corner is None else corner, *(row[0] for row in table.rows))
-    rows = tuple((name, *(row[n] for row in table.rows)) for n, name in enumerate(table.columns) if n)
-    best = frozenset((column - 1, row + 1) for row, column in table.best)
-    return Table(table.key, table.title, columns, rows, 1, best, table.notes)
+def heading(metric: Metric, scores: Scores) -> str:
+    """Title, unit and direction of a metric."""
+    return f"{metric.title} ({metric.unit(scores.unit)}) {'↑' if metric.higher_is_better else '↓'}"
 
 
-def markdown(table: Table) -> str:
-    """A pipe table with its caption and notes."""
-
-    def cell(text: str, bold: bool = False) -> str:
-        text = text.replace("\\", "\\\\").replace("|", "\\|").replace("_", "\\_").replace("*", "\\*")
-        return f"**{text}**" if bold else text
-
-    align = [" --- " if n < table.text_columns else " ---: " for n in range(len(table.columns))]
-    lines = [f"| {' | '.join(cell(c) for c in table.columns)} |", f"|{'|'.join(align)}|"]
-    for r, row in enumerate(table.rows):
-        lines.append(f"| {' | '.join(cell(text, (r, c) in table.best) for c, text in enumerate(row))} |")
-    notes = "".join(f"\n{note}\n" for note in table.notes)
-    return f"**{cell(table.title)}**\n\n" + "\n".join(lines) + f"\n{notes}"
-
-
-def latex(table: Table) -> str:
-    """A ``table`` environment; needs the package booktabs."""
-
-    def cell(text: str, bold: bool = False) -> str:
-        text = "".join(_LATEX.get(character, character) for character in text)
-        return rf"\textbf{{{text}}}" if bold else text
-
-    align = "l" * table.text_columns + "r" * (len(table.columns) - table.text_columns)
-    lines = [r"\begin{table}", r"\centering", rf"\caption{{{cell(table.title)}}}", rf"\label{{tab:{table.key}}}"]
-    lines += [rf"\begin{{tabular}}{{{align}}}", r"\toprule", " & ".join(map(cell, table.columns)) + r" \\", r"\midrule"]
-    for r, row in enumerate(table.rows):
-        lines.append(" & ".join(cell(text, (r, c) in table.best) for c, text in enumerate(row)) + r" \\")
-    lines += [r"\bottomrule", r"\end{tabular}"]
-    lines += [rf"\par\smallskip\footnotesize {cell(' '.join(table.notes))}"] if table.notes else []
-    return "\n".join([*lines, r"\end{table}"]) + "\n"
-
-
-def html_table(table: Table) -> str:
-    """A ``figure`` with a table that scrolls sideways where it is wider than the screen."""
-
-    def cell(text: str, column: int, row: int) -> str:
-        kind = "th scope='row'" if column < table.text_columns else "td"
-        text = html.escape(text)
-        text = f"<b>{text}</b>" if (row, column) in table.best else text
-        return f"<{kind}>{text}</{kind.split()[0]}>"
-
-    head = "".join(
-        f"<th scope='col'{' class=text' if n < table.text_columns else ''}>{html.escape(name)}</th>"
-        for n, name in enumerate(table.columns)
+def score_table(scores: Scores, names: Mapping[str, str]) -> Table:
+    """Pooled over all cases: the three metrics' means, then the Dice of every label."""
+    pooled = scores.label_means().unstack("label").loc[list(scores.models)]
+    columns = [(heading(metric, scores), metric, pooled[metric.key, MEAN]) for metric in METRICS]
+    if len(scores.labels) > 1:
+        columns += [(label, METRICS[0], pooled["dice", label]) for label in scores.labels]
+    wide = len(scores.labels) > WIDEST
+    cells = [[names[model] for model in scores.models]]
+    cells += [[number(v * metric.factor, metric.digits) for v in values] for _, metric, values in columns]
+    headings = ["Model", *(title for title, _, _ in columns)]
+    table = Table(
+        "scores",
+        f"Scores over all {len(scores.cases)} cases: mean of the labels' means, then Dice (%) of each label",
+        pd.DataFrame(zip(*cells, strict=True), columns=headings),
+        best=_best([(metric, values.to_numpy()) for _, metric, values in columns]),
+        notes=(
+            f"Bold: best of a {'row' if wide else 'column'}, whether or not the difference is more than chance. The "
+            "mean is that of the labels' means, as in nnU-Net, labels without any score left out.",
+            *convention_notes(scores, names),
+        ),
     )
-    body = "\n".join(
-        f"<tr>{''.join(cell(text, c, r) for c, text in enumerate(row))}</tr>" for r, row in enumerate(table.rows)
+    return transposed(table, "") if wide else table
+
+
+def _best(columns: Sequence[tuple[Metric, np.ndarray]]) -> frozenset[tuple[int, int]]:
+    """Cells that are best of their column as it is shown; none where all are equal."""
+    cells: set[tuple[int, int]] = set()
+    for column, (metric, values) in enumerate(columns, start=1):
+        shown = np.round(values * metric.factor, metric.digits)
+        if np.isnan(shown).all() or np.nanmin(shown) == np.nanmax(shown):
+            continue
+        best = np.nanmax(shown) if metric.higher_is_better else np.nanmin(shown)
+        cells |= {(int(row), column) for row in np.flatnonzero(shown == best)}
+    return frozenset(cells)
+
+
+def convention_notes(scores: Scores, names: Mapping[str, str]) -> tuple[str, ...]:
+    """What happened to empty predictions and references, counted."""
+    notes = []
+    both = int(scores.frame["dice"].isna().sum())
+    if both:
+        notes.append(f"{both} scores are left out, prediction and reference are both empty there.")
+    if scores.frame["one_empty"].any():
+        counts = scores.frame.groupby("model", observed=True)["one_empty"].sum()
+        notes.append(
+            "Where only one of prediction and reference is empty, Dice and NSD are 0 and HD95 is the diagonal of the "
+            f"image: {', '.join(f'{names[model]} {int(counts[model])}' for model in scores.models)} times."
+        )
+    return tuple(notes)
+
+
+def fold_tables(scores: Scores, names: Mapping[str, str]) -> list[Table]:
+    """For every metric the means of each fold, mean ± SD over folds, and mean ± SD over all cases."""
+    means = {fold: scores.label_means(fold) for fold in (*scores.folds, POOLED)}
+    return [_fold_table(metric, scores, names, means) for metric in METRICS]
+
+
+def _fold_table(metric: Metric, scores: Scores, names: Mapping[str, str], means: Mapping[str, pd.DataFrame]) -> Table:
+    values = {label: scores.by_case[metric.key].xs(label, level="label").unstack("model") for label in scores.labels}
+    if len(scores.labels) > 1:
+        values = {MEAN: scores.case_means(metric.key), **values}
+    rows = []
+    for label, cases in values.items():
+        for model in scores.models:
+            per_fold = [means[fold].loc[(model, label), metric.key] * metric.factor for fold in scores.folds]
+            of_cases = cases[model].dropna() * metric.factor
+            pooled = means[POOLED].loc[(model, label), metric.key] * metric.factor
+            rows.append(
+                [
+                    label,
+                    names[model],
+                    *(number(value, metric.digits) for value in per_fold),
+                    spread(per_fold, metric.digits),
+                    spread(of_cases, metric.digits, mean=pooled),
+                    str(len(of_cases)),
+                ]
+            )
+    sizes = scores.frame.groupby("fold", observed=True)["case"].nunique()
+    columns = ["Label", "Model", *(f"Fold {f}" for f in scores.folds), "Folds, mean ± SD", "Cases, mean ± SD", "Cases"]
+    return Table(
+        f"folds-{metric.key}",
+        f"{heading(metric, scores)} per fold and pooled over all cases",
+        pd.DataFrame(rows, columns=columns),
+        text_columns=2,
+        notes=(
+            "SD: over folds, and over cases (n − 1; where labels are averaged, of each case's mean). "
+            f"Cases of each fold: {', '.join(f'fold {fold}: {sizes[fold]}' for fold in scores.folds)}.",
+        ),
     )
-    notes = "".join(f"<p class='note'>{html.escape(note)}</p>" for note in table.notes)
-    kind = "table short" if len(table.rows) <= SHORT else "table"
-    return (
-        f"<figure class='{kind}' id='{html.escape(table.key)}'><figcaption>{html.escape(table.title)}</figcaption>"
-        f"<div class='scroll' tabindex='0'><table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table></div>"
-        f"{notes}</figure>"
+
+
+def spread(values: Sequence[float] | pd.Series, digits: int, mean: float | None = None) -> str:
+    """Mean ± sample standard deviation of what is not NaN."""
+    kept = pd.Series(values, dtype=float).dropna()
+    if kept.empty:
+        return UNKNOWN
+    return f"{number(kept.mean() if mean is None else mean, digits)} ± {number(kept.std(), digits)}"
+
+
+def difference_tables(paired: Sequence[Paired], scores: Scores, names: Mapping[str, str]) -> list[Table]:
+    """For every metric the paired statistics of each label and pair."""
+    return [_difference_table(m, [p for p in paired if p.metric is m], scores, names) for m in METRICS]
+
+
+def _difference_table(metric: Metric, paired: Sequence[Paired], scores: Scores, names: Mapping[str, str]) -> Table:
+    several = len({p.reference for p in paired}) > 1
+    rows = []
+    for p in paired:
+        low, high = (number(value * metric.factor, metric.digits, signed=True) for value in p.interval)
+        rows.append(
+            [
+                p.label,
+                f"{names[p.other]} − {names[p.reference]}" if several else names[p.other],
+                number(p.difference * metric.factor, metric.digits, signed=True),
+                UNKNOWN if low == UNKNOWN else f"{low} to {high}",
+                p_value(p.p),
+                p_value(p.p_holm),
+                f"{p.wins} / {p.ties} / {p.losses}",
+                str(p.cases),
+            ]
+        )
+    reference = "" if several else f" from {names[paired[0].reference]}"
+    columns = ["Label", "Model", "Mean", "95 % interval", "p", "p (Holm)", "Wins / ties / losses", "Cases"]
+    return Table(
+        f"differences-{metric.key}",
+        f"{metric.title}: difference{reference} on the same cases ({metric.difference_unit(scores.unit)})",
+        pd.DataFrame(rows, columns=columns),
+        text_columns=2,
+        notes=difference_notes(metric, paired),
+    )
+
+
+def difference_notes(metric: Metric, paired: Sequence[Paired]) -> tuple[str, ...]:
+    """How to read the paired statistics, and what these cases cannot show."""
+    tests = with_cases(paired)
+    notes = [
+        f"Positive is {'better' if metric.higher_is_better else 'worse'}. Wins: cases in which the model is better "
+        f"than the reference. Holm's correction is over the {len(tests)} tests of this table."
+    ]
+    if any(p.label == MEAN for p in paired):
+        notes.append(
+            f"{MEAN.capitalize()}: of each case's mean over its labels with a score; where scores are missing this is "
+            "not the difference of the mean of the labels' means."
+        )
+    right = sum(p.rightly_empty for p in paired if p.label != MEAN)
+    if right:
+        notes.append(
+            f"{right} times only one of both models rightly predicts nothing: in this table its {metric.title} counts "
+            f"as {metric.perfect * metric.factor:g} there."
+        )
+    too_few = sum(p.too_few for p in tests)
+    if too_few:
+        notes.append(
+            f"{too_few} of the tests rest on fewer than {FEWEST} cases that differ, and cannot reach p < {LEVEL} "
+            "whatever the scores."
+        )
+    if any(p.cases < FEWEST for p in tests):
+        notes.append(f"Fewer than {FEWEST} cases have no interval: the bootstrap's would be too narrow.")
+    if tests and tests[0].p_least >= LEVEL:
+        notes.append(
+            f"With so few cases and {len(tests)} tests the smallest corrected p that is possible is "
+            f"{p_value(tests[0].p_least)}."
+        )
+    return tuple(notes)
+
+
+def cost_table(costs: Sequence[Cost], scores: Scores, names: Mapping[str, str]) -> Table:
+    """Cost next to quality."""
+    dice = scores.label_means()["dice"].xs(MEAN, level="label") * 100
+    rows = [
+        {
+            "Model": names[cost.model],
+            "Dice (%) ↑": number(dice[cost.model]),
+            "Parameters (M)": large(cost.parameters, 1e6, 2),
+            "GFLOPs per patch": large(cost.flops, 1e9, 1),
+            "Patch (voxels)": " × ".join(map(str, cost.patch_size)) or UNKNOWN,
+            "Epochs": UNKNOWN if cost.epochs is None else "–".join(map(str, dict.fromkeys(cost.epochs))),
+            "s per epoch": UNKNOWN if cost.epoch_seconds is None else number(cost.epoch_seconds, 1),
+            "Peak memory (GiB)": "not recorded" if cost.peak_memory is None else number(cost.peak_memory, 2),
+        }
+        for cost in costs
+    ]
+    return Table(
+        "cost",
+        "Cost next to quality",
+        pd.DataFrame(rows),
+        notes=(
+            "FLOPs: forward pass of one patch, two per multiply-add. Time: median over the epochs in the training "
+            "logs, on whatever machine and beside whatever load it was; epochs of different trainers may have "
+            "different numbers of steps.",
+            *(f"{names[c.model]}: {note}." for c in costs for note in c.notes),
+        ),
     )

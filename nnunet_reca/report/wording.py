@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 
 from nnunet_reca.report.models import Model
 from nnunet_reca.report.naming import number, p_value
-from nnunet_reca.report.scores import Scores
-from nnunet_reca.report.statistics import FEWEST, LEVEL, MEAN, RESAMPLES, Paired
+from nnunet_reca.report.scores import MEAN, Scores
+from nnunet_reca.report.statistics import FEWEST, LEVEL, RESAMPLES, Paired
 
 FOLD_ALL = "Fold all is validated on its own training cases: its scores do not tell about new cases."
 
@@ -21,9 +21,9 @@ def sentence(paired: Paired, unit: str, names: Mapping[str, str]) -> str:
     metric, other, reference = paired.metric, names[paired.other], names[paired.reference]
     if not paired.cases:
         return f"{metric.title}: no case has a score of {other} or {reference}."
-    one = "on one case" if paired.cases == 1 else f"on these {paired.cases} cases"
+    on = "on one case" if paired.cases == 1 else f"on these {paired.cases} cases"
     over = ", mean over each case's labels" if paired.label == MEAN else ""
-    return f"{metric.title}{over}: {one}, {_what(paired, unit, other, reference)} ({_facts(paired)}). {verdict(paired)}"
+    return f"{metric.title}{over}: {on}, {_what(paired, unit, other, reference)} ({_facts(paired)}). {verdict(paired)}"
 
 
 def _what(paired: Paired, unit: str, other: str, reference: str) -> str:
@@ -85,17 +85,17 @@ def headline_pairs(paired: Sequence[Paired]) -> list[Paired]:
 
 def limits(models: Sequence[Model], scores: Scores) -> list[str]:
     """How far the results carry."""
-    cases = len({case for _, case in scores.keys})
-    found = [
-        f"{cases} cases. Intervals and p values are about the choice of these cases: about nothing else that varies.",
+    texts = [
+        f"{len(scores.cases)} cases. Intervals and p values are about the choice of these cases: about nothing else "
+        "that varies.",
         "One training for each model and fold: how much scores change with the seed is not known from it. Differences "
         "of the size that another seed makes are not differences of the networks.",
         _dependence(len(scores.folds)),
         "Settings that were chosen by these validation cases make their scores too good; a test set shows it.",
     ]
     if len({m.name.configuration for m in models}) > 1:
-        found.append("Configurations differ, and with them patch, resolution and context, not only the network.")
-    return found
+        texts.append("Configurations differ, and with them patch, resolution and context, not only the network.")
+    return texts
 
 
 def _dependence(folds: int) -> str:
@@ -113,8 +113,8 @@ def methods(scores: Scores) -> list[str]:
         "Dice: nnU-Net's, from summary.json, checked against the files.",
         "HD95: the larger of both directions' 95th percentiles of the distances between border voxels, in "
         f"{scores.unit} by the image's spacing. NSD: the part of both borders within {scores.tolerance:g} "
-        f"{scores.unit} of the other, counted in border voxels, not by area. Both are MONAI's; the edge of the "
-        "image counts as border.",
+        f"{scores.unit} of the other, counted in border voxels, not by area. Both are MONAI's by definition; the edge "
+        "of the image counts as border.",
         "Empty: where prediction and reference both are, no score, as nnU-Net. Where one is, Dice and NSD 0, and HD95 "
         "the diagonal of the image. Voxels with the ignore label are background in both.",
         "Means: in the scores, the mean of the labels' means, labels without any score left out; in the differences, "

@@ -4,8 +4,7 @@ import shutil
 import pytest
 from results_factory import blobs, epoch_text, shifted, two_models
 
-from nnunet_reca.report.agreement import agree
-from nnunet_reca.report.models import asked_for, find_models
+from nnunet_reca.report.models import agree, asked_for, find_models
 from nnunet_reca.results.files import ModelName
 from nnunet_reca.results.problems import Problems
 

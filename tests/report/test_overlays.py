@@ -7,7 +7,7 @@ from nnunet_reca.report.overlays import compared_labels, most_different
 
 def test_a_false_positive_where_the_other_rightly_predicts_nothing_is_drawn():
     scores = make_scores([[[0.9], [np.nan], [np.nan]], [[0.8], [0.0], [np.nan]]])
-    assert most_different(scores, 3) == [1, 0]
+    assert most_different(scores, 3).index.tolist() == [("0", "case1"), ("0", "case0")]
 
 
 def test_ignored_voxels_are_background_in_overlays():

@@ -5,10 +5,9 @@ import pytest
 from results_factory import make_scores
 from scipy.stats import rankdata
 
-from nnunet_reca.report.content import label_means
-from nnunet_reca.report.scores import METRICS
+from nnunet_reca.report.metrics import METRICS
+from nnunet_reca.report.scores import MEAN
 from nnunet_reca.report.statistics import (
-    MEAN,
     bootstrap,
     compare,
     compare_pair,
@@ -123,8 +122,8 @@ def test_holm_corrects_over_all_tests_of_a_metric():
 
 
 def test_every_model_is_compared_with_the_first_or_every_pair():
-    assert pairs(3, all_pairs=False) == [(0, 1), (0, 2)]
-    assert pairs(3, all_pairs=True) == [(0, 1), (0, 2), (1, 2)]
+    assert pairs("ABC", all_pairs=False) == [("A", "B"), ("A", "C")]
+    assert pairs("ABC", all_pairs=True) == [("A", "B"), ("A", "C"), ("B", "C")]
 
 
 def test_mean_over_labels_is_that_of_each_case():
@@ -158,8 +157,10 @@ def test_tests_without_cases_do_not_count_in_the_smallest_possible_p():
 
 def test_without_missing_scores_the_difference_is_that_of_the_score_tables_means():
     values = np.random.default_rng(1).random((2, 9, 3))
-    (mean,) = (p for p in compare(make_scores(values)) if p.metric is DICE and p.label == MEAN)
-    assert mean.difference == pytest.approx(np.diff(label_means(values)[:, 0])[0])
+    scores = make_scores(values)
+    (mean,) = (p for p in compare(scores) if p.metric is DICE and p.label == MEAN)
+    means = scores.label_means()["dice"]
+    assert mean.difference == pytest.approx(means["B", MEAN] - means["A", MEAN])
 
 
 def test_a_case_in_which_only_one_model_has_a_mean_counts_as_perfect_for_the_other():

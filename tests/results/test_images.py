@@ -8,8 +8,8 @@ from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 from nnunetv2.imageio.tif_reader_writer import Tiff3DIO
 from results_factory import HungryReader
 
-from nnunet_reca.report import scores
-from nnunet_reca.report.scores import Task
+from nnunet_reca.report import measure
+from nnunet_reca.report.measure import Task
 from nnunet_reca.results.images import read_segmentation, reader_of
 
 
@@ -39,7 +39,7 @@ def test_a_tiff_without_a_spacing_file_is_measured_by_that_of_the_prediction(tmp
     reference = write(tmp_path / "a.tif", plane(2))
     prediction = write(tmp_path / "b.tif", plane(3), [3.0, 0.5, 0.5])
     assert read_segmentation(Tiff3DIO(), reference)[1] is None
-    (found,) = scores._score_task(task(Tiff3DIO(), reference, prediction))
+    (found,) = measure._measure_task(task(Tiff3DIO(), reference, prediction))
     assert found["x"].hd95 == pytest.approx(3.0)
 
 
@@ -48,7 +48,7 @@ def test_spacings_that_differ_are_refused_and_rounding_is_not(tmp_path, reader, 
     reference = write(tmp_path / f"a{ending}", plane(2), [3.0, 0.5, 0.5])
     same = write(tmp_path / f"b{ending}", plane(3), [3.0001, 0.5, 0.5])
     other = write(tmp_path / f"c{ending}", plane(3), [1.0, 0.5, 0.5])
-    found = scores._score_task(task(reader(), reference, same, other))
+    found = measure._measure_task(task(reader(), reference, same, other))
     assert found[0]["x"].hd95 == pytest.approx(3.0)
     assert found[1].startswith(f"{other}: expected the reference's spacing (3, 0.5, 0.5), got (1, 0.5, 0.5)")
 
@@ -59,15 +59,15 @@ def test_any_exception_while_measuring_names_the_file_and_itself(tmp_path, monke
     def broken(*arguments, **options):
         raise RuntimeError("no kernel\nand more")
 
-    monkeypatch.setattr("nnunet_reca.report.metrics.score_case", broken)
-    assert scores._score_task(task(Tiff3DIO(), reference, prediction)) == [f"{prediction}: RuntimeError: no kernel"]
+    monkeypatch.setattr("nnunet_reca.report.measure.score_case", broken)
+    assert measure._measure_task(task(Tiff3DIO(), reference, prediction)) == [f"{prediction}: RuntimeError: no kernel"]
 
 
 @pytest.mark.parametrize("processes", [1, 2])
 def test_short_memory_is_said_and_not_that_a_file_is_broken(tmp_path, processes):
     waiting = [task(HungryReader(), tmp_path / "a", tmp_path / "b")] * 3
     with pytest.raises(ValueError, match=f"does not fit into memory with {processes} at a time") as caught:
-        list(scores._run(waiting, processes, progress=False))
+        list(measure._run(waiting, processes, progress=False))
     assert ("say -np 1" in str(caught.value)) == (processes > 1)
 
 

@@ -2,12 +2,12 @@ import numpy as np
 import pytest
 from results_factory import make_scores
 
-from nnunet_reca.report.content import cost_table, difference_tables, fold_tables, label_means, score_table
 from nnunet_reca.report.cost import Cost
 from nnunet_reca.report.figures import style_of
 from nnunet_reca.report.naming import FOLDS, number, p_value, report_name, short_names
-from nnunet_reca.report.records import mean_records
+from nnunet_reca.report.scores import names_apart
 from nnunet_reca.report.statistics import compare
+from nnunet_reca.report.tables import cost_table, difference_tables, fold_tables, score_table
 from nnunet_reca.report.wording import limits, methods, sentence, verdict
 from nnunet_reca.results.files import ModelName
 
@@ -15,10 +15,14 @@ NAMES = {name: f"model {name}" for name in "ABCDE"}
 KEYS = [("0", "a"), ("0", "b"), ("1", "c")]
 
 
+def rows(table):
+    return list(table.frame.itertuples(index=False, name=None))
+
+
 def test_score_table_has_a_row_for_each_model_and_means_before_labels():
     table = score_table(make_scores([[[0.5, 0.7], [0.7, 0.9], [0.6, 0.8]], [[0.1, 0.2]] * 3], KEYS), NAMES)
-    assert table.columns == ("Model", "Dice (%) ↑", "HD95 (mm) ↓", "NSD (%) ↑", "x", "y")
-    assert table.rows[0] == ("model A", "70.00", "3.00", "70.00", "60.00", "80.00")
+    assert tuple(table.frame.columns) == ("Model", "Dice (%) ↑", "HD95 (mm) ↓", "NSD (%) ↑", "x", "y")
+    assert rows(table)[0] == ("model A", "70.00", "3.00", "70.00", "60.00", "80.00")
     assert {column for row, column in table.best if row == 0} == {1, 2, 3, 4, 5}
 
 
@@ -27,31 +31,31 @@ def test_equal_scores_have_no_best():
 
 
 def test_many_labels_become_rows():
-    scores = make_scores(np.full((2, 3, 3), 0.5))
-    wide = type(scores)(**{**vars(scores), "labels": tuple("abcdefgh")} | _repeated(scores, 8))
-    assert score_table(wide, NAMES).columns == ("", "model A", "model B")
-
-
-def _repeated(scores, labels):
-    values = {key: np.repeat(v[:, :, :1], labels, 2) for key, v in scores.values.items()}
-    return {"values": values, "one_empty": np.zeros((2, 3, labels), bool)}
+    table = score_table(make_scores([np.full((3, 8), 0.5), np.full((3, 8), 0.25)], labels="abcdefgh"), NAMES)
+    assert list(table.frame.columns) == ["", "model A", "model B"] and "best of a row" in table.notes[0]
+    assert rows(table)[0] == ("Dice (%) ↑", "50.00", "25.00") and rows(table)[-1] == ("h", "50.00", "25.00")
+    assert table.best == {(row, 1) for row in range(11)}
 
 
 def test_mean_is_that_of_the_labels_means_as_nnunet_has_it():
-    values = np.array([[[0.2, np.nan], [0.4, 0.9]]])
-    assert label_means(values) == pytest.approx(np.array([[(0.3 + 0.9) / 2, 0.3, 0.9]]))
+    means = make_scores([[[0.2, np.nan], [0.4, 0.9]]]).label_means()
+    assert means["dice"].tolist() == pytest.approx([(0.3 + 0.9) / 2, 0.3, 0.9])
+    assert means["cases"].tolist() == [2, 2, 1] and means.index.get_level_values("label").tolist() == ["mean", "x", "y"]
+
+
+def test_a_label_may_be_called_like_the_mean_over_labels():
+    assert names_apart(["mean", "x"]) == ["label mean", "x"]
 
 
 def test_fold_table_has_every_fold_their_spread_and_the_pooled_spread():
     table = fold_tables(make_scores([[[0.2], [0.4], [0.9]], [[0.5]] * 3], KEYS), NAMES)[0]
-    assert table.columns[2:] == ("Fold 0", "Fold 1", "Folds, mean ± SD", "Cases, mean ± SD", "Cases")
+    assert tuple(table.frame.columns[2:]) == ("Fold 0", "Fold 1", "Folds, mean ± SD", "Cases, mean ± SD", "Cases")
     spread = f"60.00 ± {np.std([30, 90], ddof=1):.2f}"
-    assert table.rows[0][2:] == ("30.00", "90.00", spread, f"50.00 ± {np.std([20, 40, 90], ddof=1):.2f}", "3")
+    assert rows(table)[0][2:] == ("30.00", "90.00", spread, f"50.00 ± {np.std([20, 40, 90], ddof=1):.2f}", "3")
 
 
 def test_empty_predictions_are_counted_below_the_scores():
-    scores = make_scores([[[0.5, np.nan]], [[0.0, np.nan]]])
-    scores.one_empty[1, 0, 0] = True
+    scores = make_scores([[[0.5, np.nan]], [[0.0, np.nan]]], one_empty=[(1, 0, 0)])
     notes = " ".join(score_table(scores, NAMES).notes)
     assert "2 scores are left out" in notes and "model A 0, model B 1 times" in notes
 
@@ -59,7 +63,7 @@ def test_empty_predictions_are_counted_below_the_scores():
 def test_difference_table_says_how_many_tests_cannot_reach_significance():
     scores = make_scores([[[0.1]] * 5, [[0.2]] * 5])
     table = difference_tables(compare(scores), scores, NAMES)[0]
-    assert table.rows[0][:4] == ("x", "model B", "+10.00", "–") and table.rows[0][6] == "5 / 0 / 0"
+    assert rows(table)[0][:4] == ("x", "model B", "+10.00", "–") and rows(table)[0][6] == "5 / 0 / 0"
     assert "Fewer than 6 cases have no interval" in " ".join(table.notes)
     assert "1 of the tests rest on fewer than 6 cases" in " ".join(table.notes)
 
@@ -154,12 +158,12 @@ def test_ranks_against_an_interval_without_zero_are_not_called_unlikely_by_chanc
 def test_a_case_of_two_folds_counts_once_wherever_cases_are_pooled():
     scores = make_scores([[[0.2], [0.4], [0.9]], [[0.5]] * 3], [("0", "a"), ("1", "a"), ("1", "b")])
     pooled = f"{100 * (0.3 + 0.9) / 2:.2f}"
-    assert score_table(scores, NAMES).rows[0][1] == pooled
-    assert fold_tables(scores, NAMES)[0].rows[0][-2].startswith(pooled)
-    (mean,) = (r for r in mean_records(scores) if (r["model"], r["label"], r["fold"]) == ("A", "mean", "pooled"))
+    assert rows(score_table(scores, NAMES))[0][1] == pooled
+    assert rows(fold_tables(scores, NAMES)[0])[0][-2].startswith(pooled)
+    mean = scores.means().set_index(["model", "label", "fold"]).loc[("A", "mean", "pooled")]
     assert mean["dice"] == pytest.approx(0.6) and mean["cases"] == 2
     costs = [Cost(name, (), None, None, None, None, None, None, ()) for name in "AB"]
-    assert cost_table(costs, scores, NAMES).rows[0][1] == pooled
+    assert rows(cost_table(costs, scores, NAMES))[0][1] == pooled
 
 
 def test_shared_trainings_are_spoken_of_only_with_several_folds():
