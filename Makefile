@@ -20,11 +20,11 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.demo-ready: $(BIN)/python pyproject.toml
-	$(BIN)/python -m pip install --quiet -e ".[demo]"
+	$(BIN)/python -m pip install --quiet -e .
 	@touch $@
 
 $(VENV)/.dev-ready: $(BIN)/python pyproject.toml
-	$(BIN)/python -m pip install --quiet -e ".[demo,dev]"
+	$(BIN)/python -m pip install --quiet -e ".[dev]"
 	@touch $@
 
 $(VENV)/.docs-ready: $(BIN)/python pyproject.toml

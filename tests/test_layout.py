@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "nnunet_reca"
-STAIRCASE = ["ops", "blocks", "architectures", "plans", "trainers"]
+STAIRCASE = ["ops", "blocks", "architectures", "plans", "trainers", "results"]
 ABOVE = {"weights", "report", "explain", "cli"}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
@@ -33,6 +33,15 @@ def test_imports_point_down_the_staircase(file):
     assert used <= allowed, f"{file} imports {used - allowed}"
     if layer in STAIRCASE[:3]:
         assert not any(name.split(".")[0] == "nnunetv2" for name in imports(file))
+
+
+def test_reports_explanations_and_weights_meet_in_the_results_only():
+    rooms = {"report", "explain", "weights"}
+    for file in FILES:
+        room = file.relative_to(PACKAGE).parts[0]
+        if room in rooms:
+            used = {name.split(".")[1] for name in imports(file) if name.startswith("nnunet_reca.")}
+            assert not used & (rooms - {room}), f"{file} imports {used & rooms}"
 
 
 def test_nobody_below_imports_the_weights():

@@ -1,1 +1,4 @@
-"""What a trained model's folder holds, read once: labels, and a folder of ours written whole or not at all."""
+"""What a trained model's folder holds, read once: names, labels, images, validations, logs; and folders of our own.
+
+Used by ``report``, ``explain`` and ``weights``, which know nothing of each other.
+"""
