@@ -7,7 +7,7 @@ import timm
 import torch
 from golden_io import golden_cases
 
-from nnunet_reca.architectures import DATransUnet, NnFormer, SwinUnet, SwinUNETR
+from nnunet_reca.architectures import DATransUnet, NnFormer, Primus, SwinUnet, SwinUNETR
 from nnunet_reca.weights import da_transunet, nnformer, swin_unet
 
 with warnings.catch_warnings():
@@ -222,6 +222,16 @@ def timm_hybrid():
     return randomised(vit(img_size=64, patch_size=1, embed_layer=embed, **sizes))
 
 
+def _primus():
+    from dynamic_network_architectures.architectures.primus import Primus as PublishedPrimus
+
+    more = {"init_values": 0.1, "scale_attn_inner": True}
+    source = PublishedPrimus(1, 48, (8, 8, 8), 4, eva_depth=2, eva_numheads=2, input_shape=(16, 16, 16), **more)
+    sizes = {"version": 1, "embed_dim": 48, "depth": 2, "num_heads": 2, "stem_channels": (), "grid_size": (2, 2, 2)}
+    build = functools.partial(Primus, 1, 3, strides=[[1] * 3] + [[2] * 3] * 3, carry="none", **sizes)
+    return randomised(source).state_dict(), build
+
+
 #: layout -> its state dict, and what builds a network of ours that takes it
 LAYOUTS = {
     "SwinUNETR": lambda: (monai_network().state_dict(), our_network),
@@ -233,6 +243,7 @@ LAYOUTS = {
     "Swin of torchvision": lambda: (torchvision_swin().state_dict(), small_swin_unet),
     "Swin of OpenMMLab": lambda: (output_norms(openmmlab_names(timm_swin().state_dict())), small_swin_unet),
     "Swin of detectors": lambda: (output_norms(microsoft_names(timm_swin().state_dict())), small_swin_unet),
+    "Primus": _primus,
     "DA-TransUNet": lambda: _golden("DATransUnet", DATransUnet, da_transunet.published_arguments),
     "ViT of timm": lambda: (small_vit().state_dict(), small_da_transunet),
     "R50+ViT of timm": lambda: (timm_hybrid().state_dict(), small_da_transunet),

@@ -18,8 +18,10 @@ from published_states import (
 )
 from timm.models.vision_transformer import VisionTransformer
 
-from nnunet_reca.weights.checkpoint import read_content
+from nnunet_reca.weights import rename
+from nnunet_reca.weights.checkpoint import named_tensors, read_content
 from nnunet_reca.weights.convert import convert
+from nnunet_reca.weights.layout import find_part
 from nnunet_reca.weights.layouts import known_layouts
 
 
@@ -120,14 +122,35 @@ def assert_equal(network, expected, tolerance=0.0):
         torch.testing.assert_close(state[name], tensor, rtol=tolerance, atol=tolerance, msg=name)
 
 
+def renamed(content, build):
+    """Layout and tensors of the part under our names."""
+    part = find_part(named_tensors(content), initial(build), known_layouts())
+    return part.layout.name, rename(part.tensors, part.layout.rules(part.tensors, initial(build)))
+
+
+TOLERANCE = {"float16": 1e-3, "bfloat16": 1e-2}
+
+
 @pytest.mark.parametrize("wrapper", WRAPPERS)
 @pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_wrapper_holds_the_same_part_as_the_bare_state_dict(layout, wrapper):
+    state, build = published(layout)
+    name, tensors = renamed(WRAPPERS[wrapper](state), build)
+    bare_name, bare_tensors = renamed(state, build)
+    assert name == bare_name and tensors.keys() == bare_tensors.keys()
+    tolerance = TOLERANCE.get(wrapper, 0.0)
+    for key, tensor in tensors.items():
+        torch.testing.assert_close(tensor, bare_tensors[key], rtol=tolerance, atol=tolerance, msg=key)
+
+
+@pytest.mark.parametrize("wrapper", WRAPPERS)
+@pytest.mark.parametrize("layout", ["SwinUNETR", "Swin of timm"])
 def test_every_wrapper_gives_what_the_bare_state_dict_gives(layout, wrapper):
     state, build = published(layout)
     expected, plain = bare(layout)
     network, report = fill(WRAPPERS[wrapper](state), build)
     assert (report.layout, report.loaded, report.adapted) == (plain.layout, plain.loaded, plain.adapted)
-    assert_equal(network, expected, {"float16": 1e-3, "bfloat16": 1e-2}.get(wrapper, 0.0))
+    assert_equal(network, expected, TOLERANCE.get(wrapper, 0.0))
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
