@@ -1,5 +1,6 @@
 """The carry chains of a network: its encoder's stages of attention layers; and how to cut them for a while."""
 
+import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -60,13 +61,20 @@ def carry_chains(network: nn.Module) -> list[Chain]:
     return [Chain(f"stage {n}" if isinstance(m, SwinStage) else "transformer", m) for n, m in enumerate(found, 1)]
 
 
+def _silent(carry: Carry) -> Carry:
+    """No carry, with the parameters of another, which nnU-Net loads anew before each prediction."""
+    silent = copy.copy(carry)
+    silent.__class__ = NoCarry
+    return silent
+
+
 @contextmanager
 def cut(chains: Sequence[Chain]) -> Iterator[None]:
     """Switch the carry of these chains off: the same weights as self-attention; afterwards all is as before."""
     before = [chain.module.carry for chain in chains]
     try:
         for chain, carry in zip(chains, before, strict=True):
-            chain.module.carry = NoCarry(carry.depth, carry.num_heads)
+            chain.module.carry = _silent(carry)
         yield
     finally:
         for chain, carry in zip(chains, before, strict=True):

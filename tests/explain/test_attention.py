@@ -8,6 +8,7 @@ from network_cases import CASES, build
 
 from nnunet_reca.blocks import SwinStage
 from nnunet_reca.blocks.attention import no_carry
+from nnunet_reca.blocks.carry import CARRIES
 from nnunet_reca.explain.attention import Attention, View, attention_of, look, recorded
 from nnunet_reca.explain.chains import Chain, carry_chains, cut
 from nnunet_reca.explain.pictures import make_column
@@ -61,7 +62,7 @@ def check_tokens(block, given, attended, tokens):
             torch.testing.assert_close(got[token], expected.flatten(), atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("carry", ["sum", "sum_spatial"])
+@pytest.mark.parametrize("carry", [*CARRIES, "sum_spatial"])
 @pytest.mark.parametrize(("window", "size"), [((3, 5), (7, 11)), ((2, 3, 2), (5, 7, 4)), ((4, 16), (7, 20))])
 def test_attention_of_every_token_of_padded_and_shifted_windows_is_the_layers(window, size, carry):
     """The last window is large enough to be attended to in pieces."""
@@ -160,6 +161,19 @@ def test_all_chains_cut_is_the_self_attention_twin(case):
         with cut(chains):
             torch.testing.assert_close(network(image), twin(image), atol=0, rtol=0)
         assert torch.equal(network(image), before)
+
+
+@pytest.mark.parametrize("carry", CARRIES)
+def test_a_cut_network_computes_as_the_twin_and_loads_its_own_weights(carry):
+    """nnU-Net's predictor loads them before each prediction."""
+    network, image = made("swin_unet_2d", carry=carry)
+    twin, _ = made("swin_unet_2d", carry="none")
+    weights = network.state_dict()
+    twin.load_state_dict({name: tensor for name, tensor in weights.items() if name in twin.state_dict()})
+    with torch.no_grad(), cut(carry_chains(network)):
+        network.load_state_dict(weights)
+        torch.testing.assert_close(network(image), twin(image), atol=0, rtol=0)
+    assert network.state_dict().keys() == weights.keys()
 
 
 @pytest.mark.parametrize("case", ["swin_unetr_3d", "nnformer_3d", "swin_unet_2d", "da_transunet"])

@@ -35,6 +35,18 @@ def in_one_thread():
     torch.set_num_threads(threads)
 
 
+@pytest.fixture
+def drawn():
+    """Figures are drawn; otherwise their files are empty, as drawing takes most of the time."""
+
+
+@pytest.fixture(autouse=True)
+def figures(request, monkeypatch):
+    if "drawn" not in request.fixturenames:
+        monkeypatch.setattr("nnunet_reca.explain.pictures.draw_attention", lambda file, *_: file.touch())
+        monkeypatch.setattr("nnunet_reca.explain.pictures.draw_cuts", lambda file, *_: file.touch())
+
+
 def make_case(folder, shape=SHAPE, channels=1, direction=TURNED):
     """An image of noise around a brighter box; empty at the border, which nnU-Net crops."""
     random = np.random.default_rng(0)
@@ -56,7 +68,7 @@ def read(file):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_the_report_is_complete_for_every_network(tmp_path, case, capsys):
+def test_the_report_is_complete_for_every_network(tmp_path, case, capsys, drawn):
     trainer, configuration, chains = CASES[case]
     model = make_model_folder(tmp_path, trainer, configuration, transpose=(1, 0, 2) if "2d" in case else (0, 2, 1))
     image = make_case(tmp_path / "images")
@@ -146,7 +158,7 @@ def test_a_self_attention_twin_shows_its_attention_and_says_that_nothing_is_carr
 
 
 @pytest.fixture
-def scenes(monkeypatch):
+def scenes(monkeypatch, drawn):
     """What the figures show, by the name of their plane."""
     drawn = {}
 

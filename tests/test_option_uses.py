@@ -14,20 +14,31 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from nnunet_reca.cli.convert_weights import main as convert
 from nnunet_reca.cli.explain import main as explain
 from nnunet_reca.explain import run
+from nnunet_reca.plans.networks import NETWORKS
 from nnunet_reca.report.cost import cost_of
 from nnunet_reca.report.models import Model
 from nnunet_reca.results.files import ModelName
 from nnunet_reca.results.labels import Labels
+from nnunet_reca.trainers.names import PREFIX
+from nnunet_reca.trainers.options import alternatives
 
+TINY = "_tiny"
 CONFIGURATION = make_configuration([32, 48], [[1, 1], [2, 2], [2, 2]], spacing=[0.75, 1.25])
-#: every option alone, and together in the self-attention twin and the other networks
-OPTIONS = ("tiny", "tiny_spatial", "tiny_bf16", "tiny_fp32", "tiny_checkpoint")
-TOGETHER = ("SwinUNETR", "NnFormerReca", "SwinUnet", "DATransUnetReca")
-NAMES = [f"nnUNetTrainerSwinUNETRReca_{option}" for option in OPTIONS]
-NAMES += [f"nnUNetTrainer{network}_tiny_bf16_checkpoint" for network in TOGETHER]
 
 
-@pytest.fixture(scope="module", params=NAMES)
+def names():
+    """Every option alone in a network of windows, and as many as go together in each paper's network."""
+    bearing = [rows for rows in alternatives() if rows[0].sets not in ("seed", "epochs")]  # of what is trained
+    for option in (option for rows in bearing for option in rows):
+        yield PREFIX + "SwinUNETRReca" + "".join({TINY: None, option.shortest(): None})
+    papers = {kind.class_path: name for name, kind in reversed(NETWORKS.items())}  # the first of each
+    for number, network in enumerate(papers.values()):
+        kind, recurrent = NETWORKS[network], number % 2 == 1
+        allowed = [[option for option in rows if option.allowed(kind, recurrent)] for rows in bearing]
+        yield PREFIX + network + "Reca" * recurrent + "".join(rows[0].shortest() for rows in allowed if rows)
+
+
+@pytest.fixture(scope="module", params=dict.fromkeys(names()))
 def model(request, tmp_path_factory):
     """Folder of a trained model."""
     return make_model_folder(tmp_path_factory.mktemp("model"), request.param, CONFIGURATION)
@@ -51,8 +62,8 @@ def test_exported_files_compute_what_the_network_computes_in_float32(model, tmp_
     network, x = network_of(model), torch.randn(1, 1, 32, 48)
     expected = float32(network, x)
     with sdpa_kernel(SDPBackend.MATH):
-        torch.onnx.export(network, (x,), dynamo=True, verbose=False).save(tmp_path / "model.onnx")
         program = torch.export.export(network, (x,))
+        torch.onnx.export(program, (x,), dynamo=True, verbose=False).save(tmp_path / "model.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
     (output,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
     torch.testing.assert_close(torch.from_numpy(output), expected, atol=1e-4, rtol=1e-4)
