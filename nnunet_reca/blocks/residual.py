@@ -31,13 +31,18 @@ class ResidualBlock(nn.Module):
         )
         self.conv1 = conv(input_channels, output_channels, kernel, padding=padding, bias=False)
         self.conv2 = conv(output_channels, output_channels, kernel, padding=padding, bias=False)
-        self.skip: nn.Module | None = None
+        self.skip: nn.Conv2d | nn.Conv3d | None = None
         if input_channels != output_channels:
             self.skip = conv(input_channels, output_channels, 1, bias=False)
 
+    @property
+    def weights(self) -> slabs.ResidualWeights:
+        skip = None if self.skip is None else self.skip.weight
+        return slabs.ResidualWeights(self.conv1.weight, self.conv2.weight, skip)
+
     def forward(self, x: Tensor) -> Tensor:
         if slabs.runs_in_slabs(x):
-            return slabs.residual_block(self, x)
+            return slabs.residual_block(self.weights, x)
         y = F.leaky_relu(instance_norm(self.conv1(x), inplace=True), SLOPE, inplace=True)
         y = instance_norm(self.conv2(y), inplace=True)
         y += x if self.skip is None else instance_norm(self.skip(x), inplace=True)
@@ -59,5 +64,5 @@ class UpBlock(nn.Module):
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
         if slabs.runs_in_slabs(x):
-            return slabs.up_block(self, x, skip)
+            return slabs.up_block(self.upsample.weight, self.refine.weights, x, skip)
         return self.refine(torch.cat([self.upsample(x), skip], dim=1))

@@ -6,7 +6,7 @@ of :mod:`nnunet_reca.blocks.residual` give, in less time and memory.
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -26,22 +26,27 @@ from nnunet_reca.ops.slabs import (
     upsample_slices,
 )
 
-if TYPE_CHECKING:
-    from nnunet_reca.blocks.residual import ResidualBlock, UpBlock
-
-__all__ = ["residual_block", "runs_in_slabs", "up_block"]
+__all__ = ["ResidualWeights", "residual_block", "runs_in_slabs", "up_block"]
 
 EPS = 1e-5
 SLOPE = 0.01
 
 
+class ResidualWeights(NamedTuple):
+    """Weights of a residual block: its two convolutions, and that of the skip where the channels change."""
+
+    conv1: Tensor
+    conv2: Tensor
+    skip: Tensor | None
+
+
 def residual_block(
-    block: "ResidualBlock", x: Tensor, *, slab_bytes: int = SLAB, method: Method | None = None
+    weights: ResidualWeights, x: Tensor, *, slab_bytes: int = SLAB, method: Method | None = None
 ) -> Tensor:
-    """The block's output on a map, (B, C_in, D, H, W) -> (B, C_out, D, H, W).
+    """A residual block's output on a map, (B, C_in, D, H, W) -> (B, C_out, D, H, W).
 
     Args:
-        block: the block.
+        weights: of the block.
         x: its input.
         slab_bytes: size of a slab.
         method: of the convolutions, see :class:`nnunet_reca.ops.slabs.SlabConvolution`; default the fastest.
@@ -51,24 +56,39 @@ def residual_block(
     def write(item: int, out: Tensor, start: int) -> None:
         out.copy_(x[item : item + 1, :, start : start + out.shape[2]])
 
-    return _refine(block, write, x, slab_bytes, method)
+    return _refine(weights, write, x, slab_bytes, method)
 
 
 def up_block(
-    block: "UpBlock", x: Tensor, skip: Tensor, *, slab_bytes: int = SLAB, method: Method | None = None
+    upsample: Tensor,
+    refine: ResidualWeights,
+    x: Tensor,
+    skip: Tensor,
+    *,
+    slab_bytes: int = SLAB,
+    method: Method | None = None,
 ) -> Tensor:
-    """The block's output; the upsampled map and the joined one exist in slabs only. Arguments as above."""
+    """An up block's output; the upsampled map and the joined one exist in slabs only.
+
+    Args:
+        upsample: weight of the transposed convolution.
+        refine: weights of the residual block.
+        x: map to upsample.
+        skip: map to join.
+        slab_bytes: size of a slab.
+        method: of the convolutions.
+    """
 
     def write(item: int, out: Tensor, start: int) -> None:
         upsampled, beside = out.chunk(2, dim=1)
-        upsample_slices(x[item : item + 1], block.upsample.weight, upsampled, start)
+        upsample_slices(x[item : item + 1], upsample, upsampled, start)
         beside.copy_(skip[item : item + 1, :, start : start + out.shape[2]])
 
-    return _refine(block.refine, write, skip, slab_bytes, method)
+    return _refine(refine, write, skip, slab_bytes, method)
 
 
 def _refine(
-    block: "ResidualBlock",
+    weights: ResidualWeights,
     write: Callable[[int, Tensor, int], None],
     like: Tensor,
     slab_bytes: int,
@@ -77,23 +97,23 @@ def _refine(
     """A residual block's output for an input that is computed slab by slab.
 
     Args:
-        block: the block.
+        weights: of the block.
         write: writes slices of an item of the batch, called as ``write(item, out, start)``, see
             :func:`nnunet_reca.ops.slabs.iterate_slabs`.
         like: any map of the input's batch, dtype and spatial size; the input itself where C_in = C_out.
     """
     voxels = like.shape[2:].numel()
-    weights = [block.conv1.weight, block.conv2.weight]
-    convs = [SlabConvolution(w, method or convolution_method(w, voxels)) for w in weights]
-    result = empty_map(like, like.shape[0], len(weights[1]), like.shape[2:])
+    kernels = (weights.conv1, weights.conv2)
+    convs = [SlabConvolution(kernel, method or convolution_method(kernel, voxels)) for kernel in kernels]
+    result = empty_map(like, like.shape[0], len(weights.conv2), like.shape[2:])
     for item in range(len(like)):
         one = slice(item, item + 1)
-        _refine_item(block, partial(write, item), convs, like[one], result[one], slab_bytes)
+        _refine_item(weights, partial(write, item), convs, like[one], result[one], slab_bytes)
     return result
 
 
 def _refine_item(
-    block: "ResidualBlock",
+    weights: ResidualWeights,
     write: Callable[[Tensor, int], None],
     convs: Sequence[SlabConvolution],
     like: Tensor,
@@ -105,16 +125,16 @@ def _refine_item(
     In place it can be, because what the second convolution overwrites is in its slab already, halos included.
     """
     first, second = convs
-    output_channels, input_channels = block.conv1.weight.shape[:2]
-    residual = like if block.skip is None else empty_map(like, 1, output_channels, like.shape[2:])
+    output_channels, input_channels = weights.conv1.shape[:2]
+    residual = like if weights.skip is None else empty_map(like, 1, output_channels, like.shape[2:])
     moments, residual_moments = Moments(), Moments()
     depth = slab_depth(like, max(input_channels, output_channels), first.halo, slab_bytes)
     for part, slab in iterate_slabs(write, like, input_channels, depth, first.halo):
         first(slab, result[:, :, part])
         moments.add(result[:, :, part])
-        if block.skip is not None:
+        if weights.skip is not None:
             inner = slab[:, :, first.halo : slab.shape[2] - first.halo]
-            residual[:, :, part] = convolution(inner, cast(Tensor, block.skip.weight), (0, 0, 0))
+            residual[:, :, part] = convolution(inner, weights.skip, (0, 0, 0))
             residual_moments.add(residual[:, :, part])
     scale, shift = moments.scale_and_shift(EPS)
 
@@ -129,8 +149,8 @@ def _refine_item(
         moments.add(result[:, :, part])
     scale, shift = moments.scale_and_shift(EPS)
 
-    residual_scale, residual_shift = residual_moments.scale_and_shift(EPS) if block.skip is not None else (1.0, 0.0)
+    residual_scale, residual_shift = residual_moments.scale_and_shift(EPS) if weights.skip is not None else (1.0, 0.0)
     for out, beside in zip(result.split(depth, 2), residual.split(depth, 2), strict=True):
         torch.addcmul(shift + residual_shift, out, scale, out=out)
-        out.add_(beside) if block.skip is None else out.addcmul_(beside, residual_scale)
+        out.add_(beside) if weights.skip is None else out.addcmul_(beside, residual_scale)
         F.leaky_relu_(out, SLOPE)

@@ -51,7 +51,10 @@ def test_residual_block_in_slabs(channels, kernel, size, slab_bytes, method, dty
     torch.manual_seed(0)
     block, x = ResidualBlock(*channels, kernel).to(dtype), torch.randn(2, channels[0], *size, dtype=dtype)
     compare(
-        block(x), lambda: slabs.residual_block(block, x, slab_bytes=slab_bytes, method=method), [x], tolerance=tolerance
+        block(x),
+        lambda: slabs.residual_block(block.weights, x, slab_bytes=slab_bytes, method=method),
+        [x],
+        tolerance=tolerance,
     )
 
 
@@ -61,7 +64,14 @@ def test_residual_block_in_slabs(channels, kernel, size, slab_bytes, method, dty
 @DTYPES
 def test_up_block_in_slabs(stride, slab_bytes, method, dtype, tolerance):
     block, *maps = upsampling(stride, dtype)
-    compare(block(*maps), lambda: slabs.up_block(block, *maps, slab_bytes=slab_bytes, method=method), maps, tolerance)
+    compare(
+        block(*maps),
+        lambda: slabs.up_block(
+            block.upsample.weight, block.refine.weights, *maps, slab_bytes=slab_bytes, method=method
+        ),
+        maps,
+        tolerance,
+    )
 
 
 @WAYS
@@ -69,10 +79,14 @@ def test_up_block_in_slabs(stride, slab_bytes, method, dtype, tolerance):
 def test_layouts_of_the_input(layout, slab_bytes):
     torch.manual_seed(0)
     block, x = ResidualBlock(5, 5, (3, 3, 3)).double(), layout(torch.randn(2, 5, 6, 7, 4, dtype=torch.float64))
-    compare(block(x), lambda: slabs.residual_block(block, x, slab_bytes=slab_bytes), [x])
+    compare(block(x), lambda: slabs.residual_block(block.weights, x, slab_bytes=slab_bytes), [x])
     up, x, skip = upsampling((2, 2, 2))
     for maps in ((layout(x), skip), (x, layout(skip))):
-        compare(up(*maps), lambda maps=maps: slabs.up_block(up, *maps, slab_bytes=slab_bytes), maps)
+        compare(
+            up(*maps),
+            lambda maps=maps: slabs.up_block(up.upsample.weight, up.refine.weights, *maps, slab_bytes=slab_bytes),
+            maps,
+        )
 
 
 @pytest.mark.parametrize("dimensions", [2, 3])
