@@ -81,7 +81,8 @@ def draw_overlays(
     drawings = []
     models = [names[model] for model in scores.models]
     chosen = most_different(scores, count)
-    for rank, ((fold, case), means) in enumerate(tqdm(chosen.iterrows(), "drawing cases", len(chosen)), start=1):
+    rows = tqdm(chosen.iterrows(), "drawing cases", len(chosen), unit="case")
+    for rank, ((fold, case), means) in enumerate(rows, start=1):
         view = _slice(gathered, (fold, case))
         dice = [number(value * 100) for value in means]
         titles = [f"{wrapped(name, 28)}\nDice {value}" for name, value in zip(models, dice, strict=True)]
