@@ -92,6 +92,15 @@ class WindowAttention(RelativePositionBias):
         self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
         self.proj = nn.Linear(dim, dim)
 
+    def project(
+        self, x: Tensor, state: Tensor | None, carry: LayerCarry, window: Sequence[int], shift: Sequence[int]
+    ) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor | None, Tensor | None], Tensor | None]:
+        """Query on the frame, key and value on the map, key and value of a padded token, and the carry's state."""
+        q, k, v = self.qkv(x).chunk(3, dim=-1)
+        q_pad, k_pad, v_pad = (None,) * 3 if self.qkv.bias is None else self.qkv.bias.to(q.dtype).chunk(3)
+        query, state = carry(frame_map(q, window, shift, q_pad), state)
+        return query, k, v, (k_pad, v_pad), state
+
     def forward(
         self,
         x: Tensor,
@@ -114,15 +123,13 @@ class WindowAttention(RelativePositionBias):
         """
         window = self.window_size if window is None else window
         shift = [0] * len(window) if shift is None else shift
-        q, k, v = self.qkv(x).chunk(3, dim=-1)
-        q_pad, k_pad, v_pad = (None,) * 3 if self.qkv.bias is None else self.qkv.bias.to(q.dtype).chunk(3)
-        query, state = carry(frame_map(q, window, shift, q_pad), state)
+        query, k, v, padding, state = self.project(x, state, carry, window, shift)
         out = window_attention(
             query,
             k,
             v,
             self.relative_position_bias(window),
-            padding=(k_pad, v_pad),
+            padding=padding,
             window=window,
             shift=shift,
             scale=self.scale,

@@ -1,4 +1,4 @@
-"""``nnUNetv2_reca_explain``: where a trained network looks, and what its carry is worth there."""
+"""``nnUNetv2_reca_explain``: where a trained network looks, and what it loses without its carry, attention, blocks."""
 
 import argparse
 import sys
@@ -28,11 +28,11 @@ def _explain(options: argparse.Namespace) -> None:
     from nnunet_reca.explain.run import explain
 
     findings = explain(Question(**vars(options)), _say)
-    if not findings.cuts:
-        _say("a self-attention network: it has no carry, so that the report shows its attention only")
+    if not findings.facts["recurrent"]:
+        _say("a self-attention network: it has no carry, so that none is switched off or cut")
     for cut in findings.cuts:
         scores = ", ".join(f"{name} {'-' if d is None else f'{1 - d:.4f}'}" for name, d in cut.to_full.items())
-        _say(f"carry cut in {cut.name}: 1 - Dice to the whole model's prediction: {scores}")
+        _say(f"{cut.part} cut in {cut.chain}: 1 - Dice to the whole model's prediction: {scores}")
 
 
 def _say(line: str) -> None:
@@ -44,9 +44,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="nnUNetv2_reca_explain",
         description="Shows where a trained RecA network looks: the attention of each encoder stage at one voxel, on "
-        "the image, with the carry on and switched off, and how the prediction changes when the carry is cut. Writes "
-        "PNG figures, NIfTI maps and tables (JSON, CSV, Markdown). Works on any trained model of nnunet_reca; of a "
-        "self-attention twin it shows the attention.",
+        "the image, with the carry on and switched off; how the prediction changes when the carry, the attention or "
+        "the transformer blocks are cut; and logits and entropy of every layer. Writes PNG figures, NIfTI maps and "
+        "tables (JSON, CSV, Markdown). Works on any trained model of nnunet_reca, self-attention twins too.",
     )
     add = parser.add_argument
     add("-i", dest="image", type=Path, nargs="+", required=True, help="image: channel files, prefix CASE, or folder")
@@ -71,6 +71,12 @@ def _parser() -> argparse.ArgumentParser:
         type=int,
         default=0,
         help="channel of the image in the figures; pictures of one colour file are shown in colour (default: 0)",
+    )
+    add(
+        "--cuts",
+        choices=("all", "carry"),
+        default="all",
+        help="all: of the carry, the attention and the blocks; carry: of the carry alone, half the time (default: all)",
     )
     add("-device", dest="device", help="cuda, cpu or mps (default: cuda if there is any)")
     add("-step_size", dest="step_size", type=float, default=0.5, help="of the sliding window (default: 0.5)")

@@ -149,19 +149,23 @@ def look(network: nn.Module, chains: Sequence[Chain], patch: Tensor, voxel: Sequ
     Returns:
         A view for every shown layer, in the network's order.
     """
-    with recorded([chain.module for chain in chains]) as inputs:
-        network(patch)
     views = []
-    for chain in chains:
-        x, *shared = inputs[chain.module]
-        x = x.to(torch.promote_types(x.dtype, torch.float32))
-        grid = x.shape[1:-1]
+    for chain, given in zip(chains, inputs_of(network, chains, patch), strict=True):
+        grid = given[0].shape[1:-1]
         if len(grid) == 1:  # tokens in a row: the map at the network's total stride
             total_stride: tuple[int, ...] = network.total_stride  # type: ignore[assignment]
             grid = torch.Size(s // t for s, t in zip(patch.shape[2:], total_stride, strict=True))
         token = tuple(v * g // s for v, g, s in zip(voxel, grid, patch.shape[2:], strict=True))
-        views += _chain_views(chain, (x, *shared), token, grid)
+        views += _chain_views(chain, given, token, grid)
     return views
+
+
+def inputs_of(network: nn.Module, chains: Sequence[Chain], patch: Tensor) -> list[tuple[Tensor, ...]]:
+    """What each chain is called with in the whole network, tokens in float32 at least."""
+    with recorded([chain.module for chain in chains]) as inputs:
+        network(patch)
+    given = [inputs[chain.module] for chain in chains]
+    return [(x.to(torch.promote_types(x.dtype, torch.float32)), *shared) for x, *shared in given]
 
 
 def _chain_views(chain: Chain, given: tuple[Tensor, ...], token: Index, grid: Sequence[int]) -> list[View]:

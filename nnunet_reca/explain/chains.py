@@ -1,12 +1,13 @@
 """The carry chains of a network: its encoder's stages of attention layers; and how to cut them for a while."""
 
 import copy
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from nnunet_reca.blocks import NoCarry, SwinStage
 from nnunet_reca.blocks.carry import Carry
@@ -79,3 +80,45 @@ def cut(chains: Sequence[Chain]) -> Iterator[None]:
     finally:
         for chain, carry in zip(chains, before, strict=True):
             chain.module.carry = carry
+
+
+@contextmanager
+def _computing(modules: Sequence[nn.Module], forward: Callable[..., Any]) -> Iterator[None]:
+    """Let modules compute something else for a while; they keep their parameters, which nnU-Net loads anew."""
+    before = [vars(module).get("forward") for module in modules]
+    try:
+        for module in modules:
+            vars(module)["forward"] = forward
+        yield
+    finally:
+        for module, own in zip(modules, before, strict=True):
+            if own is None:
+                vars(module).pop("forward", None)
+            else:
+                vars(module)["forward"] = own
+
+
+def cut_attention(chains: Sequence[Chain]) -> AbstractContextManager[None]:
+    """Switch the attention of these chains off: each layer's attention adds nothing, its MLP stays."""
+
+    def nothing(x: Tensor, state: Tensor | None = None, *_: Any, **__: Any) -> tuple[Tensor, Tensor | None]:
+        return torch.zeros_like(x), state
+
+    return _computing([block.attn for chain in chains for block in chain.module.blocks], nothing)
+
+
+def cut_blocks(chains: Sequence[Chain]) -> AbstractContextManager[None]:
+    """Put the identity in the place of these chains' layers, attention and MLPs."""
+
+    def identity(x: Tensor, state: Tensor | None = None, *_: Any) -> tuple[Tensor, Tensor | None]:
+        return x, state
+
+    return _computing([block for chain in chains for block in chain.module.blocks], identity)
+
+
+#: what can be cut of chains -> how
+CUTS: dict[str, Callable[[Sequence[Chain]], AbstractContextManager[None]]] = {
+    "carry": cut,
+    "attention": cut_attention,
+    "blocks": cut_blocks,
+}

@@ -9,9 +9,11 @@ import numpy as np
 
 from nnunet_reca.explain.attention import View
 from nnunet_reca.explain.grid import Index, Patch
+from nnunet_reca.explain.logits import Spread
 from nnunet_reca.explain.overlap import Cut
 
 Heads = Literal["mean", "max"]
+Cuts = Literal["all", "carry"]
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Question:
         previous_stage: prediction of a cascade's previous stage.
         heads: average or maximum over the heads, in the figures and maps.
         channel: of the image, in the figures.
+        cuts: ``all``, or those of the carry alone, which takes less time.
         device: where to predict, default CUDA if there is any.
         mirroring: predict mirrored images as well.
         step_size: of the sliding window, in patches.
@@ -47,6 +50,7 @@ class Question:
     previous_stage: Path | None = None
     heads: Heads = "mean"
     channel: int = 0
+    cuts: Cuts = "all"
     device: str | None = None
     mirroring: bool = True
     step_size: float = 0.5
@@ -63,7 +67,8 @@ class Findings:
         views: attention, layer by layer.
         full: prediction, (Z, Y, X).
         without: prediction with every carry cut, None in a self-attention twin.
-        cuts: one per chain and, of several, one of all.
+        cuts: of the carry and of the attention, one per chain and, of several, one of all; of all blocks.
+        spreads: logits and entropy of every layer.
         facts: case, model, voxel and the like, for the tables.
     """
 
@@ -73,4 +78,5 @@ class Findings:
     full: np.ndarray
     without: np.ndarray | None
     cuts: Sequence[Cut]
+    spreads: Sequence[Spread]
     facts: dict[str, Any]

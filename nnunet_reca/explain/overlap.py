@@ -1,4 +1,4 @@
-"""How much predictions agree: Dice per object, for every cut of the carry."""
+"""How much predictions agree: Dice per object, for every cut."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,19 +11,26 @@ Overlaps = dict[str, float | None]
 
 @dataclass(frozen=True)
 class Cut:
-    """What becomes of the prediction when chains lose their carry.
+    """What becomes of the prediction when chains lose a part.
 
     Attributes:
-        name: the chains.
+        part: what they lose, a key of :data:`nnunet_reca.explain.chains.CUTS`.
+        chain: name of the chain, or ``all``.
         to_full: Dice to the prediction of the whole model, per object; None where neither has the object.
         to_reference: Dice to the reference segmentation, None without one.
         gain: ``to_reference`` less the Dice of the whole model's prediction to the reference.
     """
 
-    name: str
+    part: str
+    chain: str
     to_full: Overlaps
     to_reference: Overlaps | None = None
     gain: Overlaps | None = None
+
+    @property
+    def name(self) -> str:
+        """Such as ``carry of stage 1``; each cut of a report has its own."""
+        return f"{self.part} of {self.chain}"
 
 
 def dice(first: np.ndarray, second: np.ndarray) -> float | None:
@@ -38,12 +45,19 @@ def dice_per_region(first: np.ndarray, second: np.ndarray, regions: Regions) -> 
 
 
 def compare_cut(
-    name: str, labels: np.ndarray, full: np.ndarray, reference: np.ndarray | None, regions: Regions, ignored: int | None
+    part: str,
+    chain: str,
+    labels: np.ndarray,
+    full: np.ndarray,
+    reference: np.ndarray | None,
+    regions: Regions,
+    ignored: int | None,
 ) -> Cut:
     """Compare the prediction with a cut to that of the whole model, and both to the reference.
 
     Args:
-        name: of the cut.
+        part: what is cut.
+        chain: where.
         labels: prediction with the cut.
         full: prediction of the whole model.
         reference: reference segmentation, or None.
@@ -52,8 +66,8 @@ def compare_cut(
     """
     to_full = dice_per_region(labels, full, regions)
     if reference is None:
-        return Cut(name, to_full)
+        return Cut(part, chain, to_full)
     counts = reference != ignored if ignored is not None else np.ones_like(reference, dtype=bool)
     to_reference, before = (dice_per_region(x[counts], reference[counts], regions) for x in (labels, full))
     gain = {n: None if a is None or (b := before[n]) is None else a - b for n, a in to_reference.items()}
-    return Cut(name, to_full, to_reference, gain)
+    return Cut(part, chain, to_full, to_reference, gain)

@@ -15,10 +15,11 @@ from nnunet_reca.explain.case import (
     read_case,
     read_segmentation,
 )
-from nnunet_reca.explain.chains import Chain, cut
+from nnunet_reca.explain.chains import CUTS, Chain
 from nnunet_reca.explain.figures import Column
-from nnunet_reca.explain.findings import Findings, Heads, Question
+from nnunet_reca.explain.findings import Cuts, Findings, Heads, Question
 from nnunet_reca.explain.grid import Index, Patch, to_image
+from nnunet_reca.explain.logits import measure
 from nnunet_reca.explain.model import TrainedModel, load_model
 from nnunet_reca.explain.nifti import write_nifti
 from nnunet_reca.explain.overlap import compare_cut
@@ -57,7 +58,7 @@ def explain(question: Question, say: Callable[[str], None] = lambda line: None) 
         columns = _write_maps(folder, question.heads, case, findings, planes)
         draw(folder, question, model, case, findings, columns)
         rows = [view_row(view, _token_size(case, findings.patch, view)) for view in findings.views]
-        write_tables(folder, findings.facts, rows, findings.cuts)
+        write_tables(folder, findings.facts, rows, findings.cuts, findings.spreads)
     return findings
 
 
@@ -78,14 +79,16 @@ def _find_out(question: Question, model: TrainedModel, case: Case, say: Callable
     facts = _facts(question, model, case, voxel) | {"predicted_label": int(full[voxel])}
     say(f"looking from voxel {facts['voxel']}")
     views = look(model.network, model.chains, inside, patch.index(place))
+    spreads = measure(model.network, model.chains, inside)
     cuts, without = [], None
-    for name, chains in _cuts(model):
-        say(f"predicting with the carry cut: {name}")
-        with cut(chains):
-            without = predict(model, case)
+    for part, name, chains in _cuts(model, question.cuts):
+        say(f"predicting with the {part} cut: {name}")
+        with CUTS[part](chains):
+            labels = predict(model, case)
+        without = labels if part == "carry" else without
         ignored = model.predictor.label_manager.ignore_label
-        cuts.append(compare_cut(name, without, full, reference, model.regions, ignored))
-    return Findings(voxel, patch, views, full, without, cuts, facts)
+        cuts.append(compare_cut(part, name, labels, full, reference, model.regions, ignored))
+    return Findings(voxel, patch, views, full, without, cuts, spreads, facts)
 
 
 def _facts(question: Question, model: TrainedModel, case: Case, voxel: Index) -> dict[str, Any]:
@@ -102,14 +105,16 @@ def _facts(question: Question, model: TrainedModel, case: Case, voxel: Index) ->
     }
 
 
-def _cuts(model: TrainedModel) -> Iterator[tuple[str, Sequence[Chain]]]:
-    """Each chain alone, then all of them; nothing in a self-attention twin."""
-    if not model.recurrent:
-        return
-    for chain in model.chains:
-        yield chain.name, [chain]
+def _cuts(model: TrainedModel, wanted: Cuts) -> Iterator[tuple[str, str, Sequence[Chain]]]:
+    """What is cut and where: each chain alone, then all of them; a self-attention twin has no carry to cut."""
+    places = [(chain.name, [chain]) for chain in model.chains]
     if len(model.chains) > 1:
-        yield "all", model.chains
+        places.append(("all", list(model.chains)))
+    if model.recurrent:
+        yield from (("carry", *place) for place in places)
+    if wanted == "all":
+        yield from (("attention", *place) for place in places)
+        yield ("blocks", *places[-1])
 
 
 def _write_maps(

@@ -8,12 +8,15 @@ from typing import Any
 import pandas as pd
 
 from nnunet_reca.explain.attention import View
+from nnunet_reca.explain.logits import Spread, spread_rows
 from nnunet_reca.explain.overlap import Cut
 from nnunet_reca.results.output import ReportFolder
 
 FOLDER = ReportFolder("nnunet_reca explanation", "explain.json")
 CUT_COLUMNS = (
     "cut",
+    "part",
+    "chain",
     "object",
     "dice_to_full_model",
     "one_minus_dice",
@@ -58,28 +61,51 @@ def cut_rows(cuts: Sequence[Cut]) -> list[dict[str, Any]]:
             change = None if score is None else 1 - score
             reference = None if cut.to_reference is None else cut.to_reference[name]
             gain = None if cut.gain is None else cut.gain[name]
-            rows.append(dict(zip(CUT_COLUMNS, (cut.name, name, score, change, reference, gain), strict=True)))
+            values = (cut.name, cut.part, cut.chain, name, score, change, reference, gain)
+            rows.append(dict(zip(CUT_COLUMNS, values, strict=True)))
     return rows
 
 
-def write_tables(folder: Path, facts: Mapping[str, Any], views: Sequence[dict[str, Any]], cuts: Sequence[Cut]) -> None:
-    """Write explain.md, cuts.csv where there are cuts, and explain.json, which names all files of the folder."""
-    (folder / "explain.md").write_text(_markdown(facts, views, cuts), encoding="utf-8")
-    if cuts:
-        pd.DataFrame(cut_rows(cuts)).to_csv(folder / "cuts.csv", index=False, encoding="utf-8")
-    FOLDER.write_record(folder, {**facts, "attention": views, "cuts": cut_rows(cuts)})
+def write_tables(
+    folder: Path,
+    facts: Mapping[str, Any],
+    views: Sequence[dict[str, Any]],
+    cuts: Sequence[Cut],
+    spreads: Sequence[Spread],
+) -> None:
+    """Write explain.md, logits.csv, cuts.csv where there are cuts, and explain.json, which names all files."""
+    tables = {"logits": spread_rows(spreads), "cuts": cut_rows(cuts)}
+    (folder / "explain.md").write_text(_markdown(facts, views, **tables), encoding="utf-8")
+    for name, rows in tables.items():
+        if rows:
+            pd.DataFrame(rows).to_csv(folder / f"{name}.csv", index=False, encoding="utf-8")
+    FOLDER.write_record(folder, {**facts, "attention": views, **tables})
 
 
-def _markdown(facts: Mapping[str, Any], views: Sequence[dict[str, Any]], cuts: Sequence[Cut]) -> str:
+def _markdown(
+    facts: Mapping[str, Any],
+    views: Sequence[dict[str, Any]],
+    logits: Sequence[dict[str, Any]],
+    cuts: Sequence[dict[str, Any]],
+) -> str:
     lines = [f"# Where the network looks: {facts['case']}", "", *(f"- {k}: {_text(v)}" for k, v in facts.items()), ""]
     lines += ["## Attention of the token that holds the voxel", "", *_attention_table(facts, views), ""]
-    if not facts["recurrent"]:
-        return "\n".join([*lines, "This is a self-attention network: it has no carry, so that none can be cut.", ""])
-    lines += ["Two numbers are with the carry / without it: the whole stage without it, from the same input.", ""]
-    lines += ["Moved: the share of attention that goes to other tokens.", ""]
-    lines += ["## Predictions with the carry cut", "", *_header(list(CUT_COLUMNS))]
-    lines += [f"| {' | '.join(_text(v) for v in row.values())} |" for row in cut_rows(cuts)]
-    return "\n".join([*lines, "", "A dash: neither segmentation has the object, or there is no reference.", ""])
+    if facts["recurrent"]:
+        lines += ["Two numbers are with the carry / without it: the whole stage without it, from the same input.", ""]
+        lines += ["Moved: the share of attention that goes to other tokens.", ""]
+    else:
+        lines += ["This is a self-attention network: it has no carry, so that none can be cut.", ""]
+    lines += ["## Logits and entropy of every layer, all tokens of the network's input", "", *_table(logits), ""]
+    lines += ["Standard deviation over the keys of a query, and entropy over that of uniform attention, on average."]
+    if cuts:
+        lines += ["", "## Predictions with a part cut", "", *_table(cuts), ""]
+        lines += ["Attention: its branch adds nothing. Blocks: the identity in their place. The decoder is left alone."]
+        lines += ["", "A dash: neither segmentation has the object, or there is no reference."]
+    return "\n".join([*lines, ""])
+
+
+def _table(rows: Sequence[dict[str, Any]]) -> list[str]:
+    return [*_header(list(rows[0])), *(f"| {' | '.join(_text(v) for v in row.values())} |" for row in rows)]
 
 
 def _attention_table(facts: Mapping[str, Any], views: Sequence[dict[str, Any]]) -> list[str]:

@@ -9,8 +9,8 @@ from network_cases import CASES, build
 from nnunet_reca.blocks import SwinStage
 from nnunet_reca.blocks.attention import no_carry
 from nnunet_reca.blocks.carry import CARRIES
-from nnunet_reca.explain.attention import Attention, View, attention_of, look, recorded
-from nnunet_reca.explain.chains import Chain, carry_chains, cut
+from nnunet_reca.explain.attention import Attention, View, attention_of, hooked, look, recorded
+from nnunet_reca.explain.chains import CUTS, Chain, carry_chains, cut, cut_attention, cut_blocks
 from nnunet_reca.explain.pictures import make_column
 
 
@@ -201,3 +201,52 @@ def test_a_cut_is_undone_after_an_error():
 def test_networks_without_a_chain_are_refused():
     with pytest.raises(ValueError, match="expected a network of nnunet_reca, got Linear"):
         carry_chains(torch.nn.Linear(2, 2))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_attention_cut_is_the_network_whose_attention_is_projected_to_zero(case):
+    network, image = made(case)
+    silent, _ = made(case)
+    with torch.no_grad():
+        before = network(image)
+        for parameter in (p for block in attention_layers(silent) for p in block.attn.proj.parameters()):
+            parameter.zero_()
+        with cut_attention(carry_chains(network)):
+            torch.testing.assert_close(network(image), silent(image), atol=0, rtol=0)
+        assert torch.equal(network(image), before) and not torch.equal(silent(image), before)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_blocks_cut_is_the_network_whose_chains_return_their_input(case):
+    """The final norm of a transformer stays."""
+    network, image = made(case)
+    chains = carry_chains(network)
+    with torch.no_grad():
+        before = network(image)
+        with cut_blocks(chains):
+            got = network(image)
+        returned = [getattr(chain.module, "norm", torch.nn.Identity()) for chain in chains]
+        with hooked(
+            *(
+                chain.module.register_forward_hook(lambda _, given, out, norm=norm: norm(given[0].clone()))
+                for chain, norm in zip(chains, returned, strict=True)
+            )
+        ):
+            torch.testing.assert_close(got, network(image), atol=0, rtol=0)
+        assert torch.equal(network(image), before) and not torch.equal(got, before)
+
+
+@pytest.mark.parametrize("part", CUTS)
+def test_one_chain_is_cut_and_undone_after_an_error_and_weights_load_meanwhile(part):
+    network, image = made("swin_unetr_3d")
+    first, second = (chain.module for chain in carry_chains(network))
+    given = torch.randn(1, 6, 8, 4, 12), torch.randn(1, 3, 4, 2, 24)
+    weights = network.state_dict()
+    with torch.no_grad():
+        before = network(image), first(given[0]), second(given[1])
+        with pytest.raises(RuntimeError, match="stop"), CUTS[part](carry_chains(network)[:1]):
+            assert network.load_state_dict(weights) and network.state_dict().keys() == weights.keys()
+            assert not torch.equal(first(given[0]), before[1]) and torch.equal(second(given[1]), before[2])
+            raise RuntimeError("stop")
+        assert all(map(torch.equal, (network(image), first(given[0]), second(given[1])), before))
+    assert not any("forward" in vars(module) for module in network.modules())

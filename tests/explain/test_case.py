@@ -95,13 +95,13 @@ def test_a_cut_is_compared_to_the_whole_prediction_and_both_to_the_reference():
     full, cut = np.array([[1, 1, 2, 2, 0, 0]]), np.array([[1, 0, 2, 2, 2, 0]])
     reference = np.array([[1, 1, 2, 0, 0, 9]])
     regions = {"whole": (1, 2), "core": (2,), "none": (7,)}
-    found = compare_cut("stage 1", cut, full, reference, regions, None)
+    found = compare_cut("carry", "stage 1", cut, full, reference, regions, None)
     assert found.to_full == {"whole": 6 / 8, "core": 4 / 5, "none": None}
     assert found.to_reference == {"whole": 4 / 7, "core": 2 / 4, "none": None}
     assert found.gain == {"whole": 4 / 7 - 6 / 7, "core": 2 / 4 - 2 / 3, "none": None}
-    ignoring = compare_cut("stage 1", cut, full, np.array([[1, 1, 2, 9, 9, 9]]), regions, 9)
+    ignoring = compare_cut("carry", "stage 1", cut, full, np.array([[1, 1, 2, 9, 9, 9]]), regions, 9)
     assert ignoring.to_reference == {"whole": 4 / 5, "core": 1, "none": None}
-    assert compare_cut("stage 1", cut, full, None, regions, None).gain is None
+    assert compare_cut("carry", "stage 1", cut, full, None, regions, None).gain is None
 
 
 #: rows of a direction: the file's axes X Y Z run to the superior, the left and the posterior, or to RAS, or obliquely

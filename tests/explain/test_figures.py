@@ -96,6 +96,6 @@ def test_objects_beyond_the_colours_have_their_number_on_the_image(drawn):
 def test_bars_of_cuts_have_their_size_whatever_the_labels(drawn, labels):
     for objects in (names(2, 8), names(*LABELS[labels])):
         scores = dict.fromkeys(objects, 0.9)
-        draw_cuts("unused", f"case\n{NAME} {NAME} {NAME}", [Cut("all", scores, scores, scores)])
+        draw_cuts("unused", f"case\n{NAME} {NAME} {NAME}", [Cut("carry", "all", scores, scores, scores)])
     before, after = map(check, drawn)
     assert after == pytest.approx(before, rel=0.05)

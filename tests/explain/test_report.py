@@ -79,8 +79,14 @@ def test_the_report_is_complete_for_every_network(tmp_path, case, capsys, drawn)
     content = json.loads((output / "explain.json").read_text())
     names = chains if len(chains) == 1 else [*chains, "all"]
     assert content["recurrent"] and content["voxel"] == [3, 11, 7] and content["case"] == "case"
-    assert [row["cut"] for row in content["cuts"]] == [n for n in names for _ in ("Anterior", "Posterior")]
-    assert all(f"carry cut in {name}: 1 - Dice" in said for name in names)
+    cuts = [(part, name) for part in ("carry", "attention") for name in names] + [("blocks", names[-1])]
+    objects = ("Anterior", "Posterior")
+    assert [(row["part"], row["chain"]) for row in content["cuts"]] == [cut for cut in cuts for _ in objects]
+    assert len({(row["cut"], row["object"]) for row in content["cuts"]}) == len(content["cuts"]), "names are unique"
+    assert all(f"{part} cut in {name}: 1 - Dice" in said for part, name in cuts)
+    assert {row["attention"] for row in content["logits"]} == {"carry_on", "carry_off"}
+    with (output / "logits.csv").open() as file:
+        assert [row["chain"] for row in csv.DictReader(file)] == [row["chain"] for row in content["logits"]]
     with (output / "cuts.csv").open() as file:
         assert len(list(csv.DictReader(file))) == len(content["cuts"])
     planes = 1 if "2d" in case else 3
@@ -121,10 +127,11 @@ def test_the_prediction_is_that_of_nnunets_command_whatever_reader_the_plan_name
 def test_with_a_reference_every_cut_is_scored_to_it(small, tmp_path):
     reference = np.random.default_rng(0).integers(0, 3, SHAPE).astype(np.uint8)
     file, output = write_image(tmp_path / "reference.nii.gz", reference), tmp_path / "out"
-    assert run(*small, output, "--voxel", 3, 9, 7, "-gt", file) == 0
+    assert run(*small, output, "--voxel", 3, 9, 7, "-gt", file, "--cuts", "carry") == 0
     prediction = read(output / "prediction.nii.gz")
     with (output / "cuts.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
+    assert {row["part"] for row in rows} == {"carry"}
     assert len(rows) == 3 * 2 and any(float(row["dice_to_reference_change"]) for row in rows)
     for row in rows:
         first, second = (labels == DATASET_JSON["labels"][row["object"]] for labels in (prediction, reference))
@@ -151,10 +158,21 @@ def test_a_self_attention_twin_shows_its_attention_and_says_that_nothing_is_carr
     text = (output / "explain.md").read_text(encoding="utf-8")
     assert "it has no carry" in text and text.count("carry") == 1 and "Q̂" not in text
     content = json.loads((output / "explain.json").read_text(encoding="utf-8"))
-    assert not content["recurrent"] and content["cuts"] == [] and "self_attention" in content["attention"][0]
-    assert not list(output.glob("*carry*")) and not (output / "cuts.csv").exists()
+    assert not content["recurrent"] and "self_attention" in content["attention"][0]
+    places = [("attention", "stage 1"), ("attention", "stage 2"), ("attention", "all"), ("blocks", "all")]
+    assert [(row["part"], row["chain"]) for row in content["cuts"][::2]] == places
+    assert {row["attention"] for row in content["logits"]} == {"self_attention"}
+    assert not list(output.glob("*carry*")) and (output / "cuts.png").exists()
     assert len(list(output.glob("attention_*_self_attention.nii.gz"))) == 2
     assert len(list(output.glob("attention_*.png"))) == 3
+
+
+def test_a_twin_whose_carry_alone_is_to_be_cut_has_no_cuts(tmp_path):
+    model = make_model_folder(tmp_path, "nnUNetTrainerSwinUnet_tiny", SMALL_2D)
+    output = tmp_path / "out"
+    assert run(model, make_case(tmp_path / "images"), output, "--voxel", 3, 9, 7, "--cuts", "carry") == 0
+    content = json.loads((output / "explain.json").read_text(encoding="utf-8"))
+    assert content["cuts"] == [] and content["logits"] and not list(output.glob("cuts.*"))
 
 
 @pytest.fixture
