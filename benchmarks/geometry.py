@@ -84,7 +84,7 @@ def row(plans: dict[str, Any], configuration: str, network: str) -> dict[str, An
             model(torch.empty(1, 1, *sides))
     parameters = sum(p.numel() for p in model.parameters())
     result = {"network": network, "parameters": parameters, "flops": counter.get_total_flops()}
-    if network == "DATransUnet":
+    if not NETWORKS[network].windowed:
         return {**result, "maps": [arguments["grid_size"]], "windows": None}
     windows = arguments["window_sizes"]
     first = arguments.get("patch_embed_strides", [arguments["strides"][1]])

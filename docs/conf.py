@@ -24,7 +24,7 @@ nitpicky = True
 #: other packages' names, whose documentation would have to be fetched
 nitpick_ignore_regex = [
     (r"py:.*", r"(?!nnunet_reca).*"),
-    (r"py:.*", r"nnunet_reca\..*\.(Preset|Size)"),
+    (r"py:.*", r"nnunet_reca\..*\.(NetworkSize|Size)"),
 ]
 myst_heading_anchors = 3
 

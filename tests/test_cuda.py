@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from network_cases import CASES, build
+from support.network_cases import CASES, build
 
 pytestmark = [
     pytest.mark.gpu,

@@ -3,7 +3,7 @@
 import pytest
 import torch
 import torch.distributed as dist
-from network_cases import CASES, build
+from support.network_cases import CASES, build
 from torch import multiprocessing, nn
 from torch.nn.parallel import DistributedDataParallel
 

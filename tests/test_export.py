@@ -3,7 +3,7 @@
 import onnxruntime
 import pytest
 import torch
-from network_cases import CASES, build
+from support.network_cases import CASES, build
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 

@@ -1,4 +1,4 @@
-from golden_io import NETWORKS, OPERATORS, all_golden_cases, golden_cases
+from support.golden_io import NETWORKS, OPERATORS, all_golden_cases, golden_cases
 
 
 def test_golden_cases_all_belong_to_a_test():

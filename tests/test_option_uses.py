@@ -6,9 +6,9 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from model_folder import make_model_folder, write_image
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
-from plan_factory import DATASET_JSON, make_configuration
+from support.model_folder import make_model_folder, write_image
+from support.plan_factory import DATASET_JSON, make_configuration
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from nnunet_reca.cli.convert_weights import main as convert

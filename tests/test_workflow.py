@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
-from copy_cases import copy_cases
-from workspace import EXAMPLE, Workspace
+from support.copy_cases import copy_cases
+from support.workspace import EXAMPLE, Workspace
 
 pytestmark = pytest.mark.slow
 

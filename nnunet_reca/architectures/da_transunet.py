@@ -185,7 +185,8 @@ class DATransUnet(nn.Module):
         skip_attention: for each of these, finest first, whether its skip passes dual attention; default all but the
             skip at stride s_1 (published: where the upsampled map has 512, 256 or 64 channels, which holds for the
             two coarsest).
-        carry: Recurrent-Attention in the transformer, "sum" as published; "none" is its self-attention twin.
+        carry: Recurrent-Attention in the transformer, "sum" as published; "none" is its self-attention twin; others see
+            :mod:`nnunet_reca.blocks.carry`.
         deep_supervision: initial value of ``decoder.deep_supervision``; False also freezes the coarser heads.
         auxiliary_heads: build the heads of the coarser scales; deep supervision needs them.
         valid_pooling: published pooling, which loses the last row and column; needs strides of 2.
@@ -230,7 +231,7 @@ class DATransUnet(nn.Module):
         n_skip = n - 1 if n_skip is None else n_skip
         if skip_attention is None:
             skip_attention = [skip > 0 for skip in range(n - 1 - n_skip, n - 1)]
-        _check_arguments(strides, grid_size, resnet_layers, decoder_channels, n_skip, skip_attention)
+        _check_arguments(strides, grid_size, num_layers, resnet_layers, decoder_channels, n_skip, skip_attention)
         self.total_stride = tuple(math.prod(s) for s in zip(*poolings, strict=True))
         self.repeat_single_channel = repeat_single_channel
         image_channels = 3 if repeat_single_channel and input_channels == 1 else input_channels
@@ -279,6 +280,7 @@ class DATransUnet(nn.Module):
 def _check_arguments(
     strides: Sequence[Sequence[int]],
     grid_size: Sequence[int],
+    num_layers: int,
     resnet_layers: Sequence[int],
     decoder_channels: Sequence[int],
     n_skip: int,
@@ -300,6 +302,8 @@ def _check_arguments(
         raise ValueError(
             f"expected two positive sides as grid_size, got {list(grid_size)}; use the patch size over the total stride"
         )
+    if num_layers < 1:
+        raise ValueError(f"expected num_layers of at least 1, got {num_layers}")
     if not 0 <= n_skip < n:
         raise ValueError(f"expected n_skip between 0 and {n - 1} for {n} poolings, got {n_skip}")
     for name, value, length, source in (

@@ -218,6 +218,8 @@ def _check_arguments(
     check_strides(strides)
     if embed_dim < 1:
         raise ValueError(f"expected embed_dim of at least 1, got {embed_dim}; the published network has 96")
+    if any(depth < 1 for depth in depths):
+        raise ValueError(f"expected depths of at least 1, got {list(depths)}")
     for name, value in (("depths", depths), ("num_heads", num_heads), ("window_sizes", window_sizes)):
         if len(value) != n:
             raise ValueError(f"expected {n} {name}, one per stride after the first, got {len(value)}: {value}")

@@ -156,6 +156,8 @@ def parse_carry(carry: str, *, windows: bool = True) -> CarryOption:
     Raises:
         ValueError: for anything else.
     """
+    if not isinstance(carry, str):
+        raise ValueError(f"expected a carry of {', '.join(CARRIES)}, got {carry!r}; 'sum' is Recurrent-Attention")
     kind = carry.removesuffix(SPATIAL)
     spatial = kind != carry
     if kind not in CARRIES or (spatial and kind == "none"):

@@ -8,6 +8,7 @@ from dynamic_network_architectures.building_blocks.helper import (
     get_matching_convtransp,
 )
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from nnunet_reca.ops import instance_norm
 
@@ -21,8 +22,10 @@ class InstanceNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor) -> Tensor:
+        if x.device.type != "cpu":
+            return F.instance_norm(x, weight=self.weight, bias=self.bias)
         shape = (-1, *(1,) * (x.ndim - 2))
-        return torch.addcmul(self.bias.view(shape), instance_norm(x), self.weight.view(shape))
+        return torch.addcmul(self.bias.view(shape), instance_norm(x), self.weight.view(shape)).to(x.dtype)
 
 
 def conv_norm_relu(input_channels: int, output_channels: int, *, eps: float = 1e-5, momentum: float = 0.1) -> nn.Module:

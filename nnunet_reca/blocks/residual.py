@@ -11,8 +11,6 @@ from nnunet_reca.blocks import slabs
 from nnunet_reca.blocks.conv import transposed_conv
 from nnunet_reca.ops import instance_norm
 
-SLOPE = 0.01
-
 
 class ResidualBlock(nn.Module):
     """Two convolutions with instance norm and LeakyReLU around a skip, (B, C_in, *S) -> (B, C_out, *S).
@@ -43,10 +41,10 @@ class ResidualBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if slabs.runs_in_slabs(x):
             return slabs.residual_block(self.weights, x)
-        y = F.leaky_relu(instance_norm(self.conv1(x), inplace=True), SLOPE, inplace=True)
+        y = F.leaky_relu(instance_norm(self.conv1(x), inplace=True), slabs.SLOPE, inplace=True)
         y = instance_norm(self.conv2(y), inplace=True)
         y += x if self.skip is None else instance_norm(self.skip(x), inplace=True)
-        return F.leaky_relu(y, SLOPE, inplace=True)
+        return F.leaky_relu(y, slabs.SLOPE, inplace=True)
 
 
 class UpBlock(nn.Module):

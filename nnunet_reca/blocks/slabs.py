@@ -28,7 +28,9 @@ from nnunet_reca.ops.slabs import (
 
 __all__ = ["ResidualWeights", "residual_block", "runs_in_slabs", "up_block"]
 
+#: of the instance norms, as :func:`nnunet_reca.ops.instance_norm` has by default
 EPS = 1e-5
+#: of the blocks' LeakyReLUs
 SLOPE = 0.01
 
 

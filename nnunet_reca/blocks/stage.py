@@ -1,8 +1,7 @@
 """A stage of Swin blocks, through which a carry runs."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import cast
 
 from torch import Tensor, nn
 
@@ -65,8 +64,8 @@ class SwinStage(Checkpointing):
         """(B, *spatial, dim) -> (B, *spatial, dim)."""
         state: Tensor | None = None
         shift: Sequence[int] = ()
-        for layer, block in enumerate(cast(Iterable[SwinBlock], self.blocks)):
-            _, new_shift = block.fitted(x.shape[1:-1])
+        for layer, block in enumerate(self.blocks):
+            _, new_shift = block.fitted(x.shape[1:-1])  # type: ignore[operator]
             if self.spatial and state is not None:
                 state = shift_map(state, [new - old for new, old in zip(new_shift, shift, strict=True)])
             x, state = self.run(block, x, state, partial(self.carry, layer=layer))

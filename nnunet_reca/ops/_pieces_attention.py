@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from nnunet_reca.ops._pieces import Piece, window_pieces
 from nnunet_reca.ops._torch import HAS_FLASH_ATTENTION, flash_attention
@@ -78,36 +79,42 @@ class _PieceAttention(torch.autograd.Function):
         return out
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        q, k, v, bias, k_pad, v_pad, out, *sums = ctx.saved_tensors
-        windows: _Windows = ctx.windows
-        wide = torch.promote_types(q.dtype, torch.float32)
-        bias = bias.to(wide)
-        dq, dk, dv, dbias = torch.zeros_like(q), torch.empty_like(k), torch.empty_like(v), torch.zeros_like(bias)
-        dk_pad, dv_pad = (torch.zeros_like(pad, dtype=wide) for pad in (k_pad, v_pad))
+        with torch.autocast("cpu", enabled=False):  # a backward pass may be called inside of one
+            return _backward(ctx, grad)
 
-        def heads(box: Tensor, piece: Piece, pad: Tensor | None = None) -> Tensor:
-            return _heads(_small_windows(box, piece, pad), windows).to(wide)
 
-        for piece, log_sum_exp in zip(windows.pieces(k.shape[1:-1]), sums, strict=True):
-            *grads, dpiece = _gradients(
-                heads(q[piece.on_frame], piece),
-                heads(k[piece.on_map], piece, k_pad),
-                heads(v[piece.on_map], piece, v_pad),
-                heads(out[piece.on_map], piece),
-                heads(grad[piece.on_map], piece),
-                log_sum_exp.to(wide),
-                _piece_bias(bias, piece, windows),
-            )
-            gq, gk, gv = (g.transpose(1, 2).flatten(2) for g in grads)
-            n = gq.shape[1]
-            dq[piece.on_frame] = _box(gq, piece).to(q.dtype)
-            dk[piece.on_map] = _box(gk[:, :n], piece).to(q.dtype)
-            dv[piece.on_map] = _box(gv[:, :n], piece).to(q.dtype)
-            dk_pad += gk[:, n:].sum((0, 1))
-            dv_pad += gv[:, n:].sum((0, 1))
-            _add_piece_bias(dbias, dpiece, bias, piece, windows)
-        return dq, dk, dv, dbias, dk_pad.to(k_pad.dtype), dv_pad.to(v_pad.dtype), None
+def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    q, k, v, bias, k_pad, v_pad, out, *sums = ctx.saved_tensors
+    windows: _Windows = ctx.windows
+    wide = torch.promote_types(q.dtype, torch.float32)
+    bias = bias.to(wide)
+    dq, dk, dv, dbias = torch.zeros_like(q), torch.empty_like(k), torch.empty_like(v), torch.zeros_like(bias)
+    dk_pad, dv_pad = (torch.zeros_like(pad, dtype=wide) for pad in (k_pad, v_pad))
+
+    def heads(box: Tensor, piece: Piece, pad: Tensor | None = None) -> Tensor:
+        return _heads(_small_windows(box, piece, pad), windows).to(wide)
+
+    for piece, log_sum_exp in zip(windows.pieces(k.shape[1:-1]), sums, strict=True):
+        *grads, dpiece = _gradients(
+            heads(q[piece.on_frame], piece),
+            heads(k[piece.on_map], piece, k_pad),
+            heads(v[piece.on_map], piece, v_pad),
+            heads(out[piece.on_map], piece),
+            heads(grad[piece.on_map], piece),
+            log_sum_exp.to(wide),
+            _piece_bias(bias, piece, windows),
+        )
+        gq, gk, gv = (g.transpose(1, 2).flatten(2) for g in grads)
+        n = gq.shape[1]
+        dq[piece.on_frame] = _box(gq, piece).to(q.dtype)
+        dk[piece.on_map] = _box(gk[:, :n], piece).to(q.dtype)
+        dv[piece.on_map] = _box(gv[:, :n], piece).to(q.dtype)
+        dk_pad += gk[:, n:].sum((0, 1))
+        dv_pad += gv[:, n:].sum((0, 1))
+        _add_piece_bias(dbias, dpiece, bias, piece, windows)
+    return dq, dk, dv, dbias, dk_pad.to(k_pad.dtype), dv_pad.to(v_pad.dtype), None
 
 
 def _heads(tokens: Tensor, windows: _Windows) -> Tensor:

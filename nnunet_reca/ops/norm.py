@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 
@@ -17,7 +18,7 @@ def instance_norm(x: Tensor, eps: float = 1e-5, *, inplace: bool = False) -> Ten
     """
     if x.device.type != "cpu":
         return F.instance_norm(x, eps=eps)
-    if x[0, 0].numel() == 1:
+    if x.shape[2:].numel() == 1:
         raise ValueError(
             f"expected more than one voxel to normalise over, got shape {tuple(x.shape)}; use larger patches"
         )
@@ -42,6 +43,7 @@ class _ChannelsLastInstanceNorm(torch.autograd.Function):
         return y
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         """With c = x - mean and y = r c: dx = r (dy - mean(dy) - y mean(dy y))."""
         x, mean, rstd = ctx.saved_tensors
@@ -64,7 +66,7 @@ def _normalise(x: Tensor, eps: float, *, inplace: bool = False) -> tuple[Tensor,
 
 def _mean(x: Tensor, axes: tuple[int, ...]) -> Tensor:
     """torch.mean takes ten times as long in this layout."""
-    return x.sum(axes, keepdim=True) / x[0, 0].numel()
+    return x.sum(axes, keepdim=True) / x.shape[2:].numel()
 
 
 def _mean_product(a: Tensor, b: Tensor, axes: tuple[int, ...]) -> Tensor:
@@ -72,4 +74,4 @@ def _mean_product(a: Tensor, b: Tensor, axes: tuple[int, ...]) -> Tensor:
     rows = -(-a.shape[2] // 8)
     parts = zip(a.split(rows, dim=2), b.split(rows, dim=2), strict=True)
     sums = torch.stack([(x * y).sum(axes, keepdim=True) for x, y in parts])
-    return sums.sum(0) / a[0, 0].numel()
+    return sums.sum(0) / a.shape[2:].numel()

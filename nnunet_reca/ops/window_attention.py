@@ -51,9 +51,9 @@ def window_attention(
     Returns:
         Attended values on the map, (B, *S, C).
     """
-    query = attention_query(query, k.dtype)
     if scale is not None:  # the implementations scale by head_dim^-0.5
         query = query * (scale * (k.shape[-1] // bias.shape[0]) ** 0.5)
+    query = attention_query(query, k.dtype)
     attend = pieces_attention if _in_pieces(k, window) else masked_attention
     k_pad, v_pad = (k.new_zeros(k.shape[-1]) if p is None else p.to(k.dtype) for p in padding)
     return attend(query, k, v, bias, k_pad, v_pad, window, shift)

@@ -12,7 +12,7 @@ BASE: NetworkSize = {
     "num_heads": [3, 6, 12, 24],
     "windows": [7, 7, 7, 7],
 }
-#: Chosen by measurement (benchmarks/tiny_preset.py): on two CPU threads width 12 learns more per second than width 24,
+#: Chosen by measurement (benchmarks/tiny_size.py): on two CPU threads width 12 learns more per second than width 24,
 #: whose time goes to convolutions at full resolution; heads are 12 wide.
 TINY: NetworkSize = {**BASE, "feature_size": 12, "num_heads": [1, 2, 4, 8]}
 

@@ -1,7 +1,7 @@
 """Strides and kernel sizes of a plan's configuration, in whatever format nnU-Net has written it."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 #: Smallest side of a bottleneck, as nnU-Net's planners have it.
@@ -49,4 +49,17 @@ def _as_planners_choose(configuration: Mapping[str, Any]) -> tuple[Any, Any]:
     patch_size = configuration["patch_size"]
     spacing = configuration.get("spacing") or [1.0] * len(patch_size)
     _, strides, kernel_sizes, _, _ = get_pool_and_conv_props(spacing, patch_size, SMALLEST_MAP, 999999)
-    return strides, kernel_sizes
+    fitting = _without_padding(patch_size, strides)
+    return fitting, kernel_sizes[: len(fitting)]
+
+
+def _without_padding(patch_size: Sequence[int], strides: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Strides for the patch as it is, which planners would pad: an axis stops where its side is no longer divisible."""
+    left, stopped, fitting = [int(side) for side in patch_size], [False] * len(patch_size), []
+    for stride in strides:
+        stopped = [end or side % s > 0 for end, side, s in zip(stopped, left, stride, strict=True)]
+        fitting.append([1 if end else int(s) for end, s in zip(stopped, stride, strict=True)])
+        left = [side // s for side, s in zip(left, fitting[-1], strict=True)]
+    while len(fitting) > 1 and all(s == 1 for s in fitting[-1]):
+        fitting.pop()
+    return fitting

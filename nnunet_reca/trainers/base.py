@@ -16,7 +16,7 @@ from torch import nn
 from nnunet_reca.plans import rewrite_plan
 from nnunet_reca.plans.networks import NETWORKS
 from nnunet_reca.trainers.memory import peak_memory
-from nnunet_reca.trainers.options import plan_arguments
+from nnunet_reca.trainers.options import rewrite_arguments
 from nnunet_reca.trainers.precision import set_precision
 from nnunet_reca.trainers.recipe import RECIPES, EpochSchedule, build_optimizer
 from nnunet_reca.trainers.variables import ITERATIONS_VARIABLE, SEED_VARIABLE, whole_number
@@ -81,7 +81,7 @@ class RecaTrainer(nnUNetTrainer):
     @classmethod
     def rewritten(cls, plans: Mapping[str, Any], configuration: str) -> dict[str, Any]:
         """Copy of an nnU-Net plan that names this trainer's network."""
-        arguments = plan_arguments(cls.reca_options, recurrent=cls.reca_recurrent)
+        arguments = rewrite_arguments(cls.reca_options, recurrent=cls.reca_recurrent)
         return rewrite_plan(plans, configuration, network=cls.reca_network, **arguments)
 
     @classmethod

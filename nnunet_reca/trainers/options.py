@@ -140,7 +140,7 @@ def read_options(text: str) -> dict[Option, Any] | None:
     return {option: _value(option, part) for option, part in given if part is not None}
 
 
-def plan_arguments(options: Mapping[str, Any], *, recurrent: bool) -> dict[str, Any]:
+def rewrite_arguments(options: Mapping[str, Any], *, recurrent: bool) -> dict[str, Any]:
     """Arguments of :func:`nnunet_reca.plans.rewrite_plan` beside plan, configuration and network.
 
     Args:

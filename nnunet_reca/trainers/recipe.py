@@ -49,7 +49,7 @@ class Recipe:
 BASE = Recipe()
 
 #: For CPUs and quick looks: short epochs, and the learning rate that was best of 2e-3, 4e-3 and 8e-3 after 600 steps on
-#: the example data (validation Dice 0.830, 0.839, 0.834; benchmarks/tiny_preset.py).
+#: the example data (validation Dice 0.830, 0.839, 0.834; benchmarks/tiny_size.py).
 TINY = Recipe(initial_lr=4e-3, iterations_per_epoch=50, validation_iterations_per_epoch=5)
 
 RECIPES = {"base": BASE, "tiny": TINY}
@@ -77,7 +77,9 @@ class EpochSchedule(LRScheduler):
 def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Parameters with weight decay, and without: norms, biases, and what modules name in ``no_weight_decay``."""
     never = {
-        id(getattr(module, name)) for module in network.modules() for name in getattr(module, "no_weight_decay", ())
+        id(getattr(module, name, None))
+        for module in network.modules()
+        for name in getattr(module, "no_weight_decay", ())
     }
     decayed: list[nn.Parameter] = []
     plain: list[nn.Parameter] = []

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from network_cases import CASES, build
+from support.network_cases import CASES, build
 
 from nnunet_reca.architectures import DATransUnet
 
@@ -31,6 +31,7 @@ def test_published_da_transunet_has_the_published_number_of_parameters_without_t
         ({"decoder_channels": [8]}, "expected 2 decoder_channels for 2 poolings, got 1"),
         ({"skip_attention": []}, "expected 1 skip_attention for 1 skips, got 0"),
         ({"resnet_width": 48}, "multiple of 32 .*, got 48; use 32 or 64"),
+        ({"num_layers": 0}, "num_layers of at least 1"),
         ({"num_heads": 7}, "divides the 96 channels, got 7"),
         ({"valid_pooling": True}, "use valid_pooling=False"),
         ({"deep_supervision": True, "auxiliary_heads": False}, "auxiliary_heads=True"),

@@ -8,7 +8,7 @@ import shutil
 
 import pytest
 import torch
-from network_cases import CASES, build
+from support.network_cases import CASES, build
 
 COMPILER = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
 

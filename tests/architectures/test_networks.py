@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from network_cases import CASES, build
+from support.network_cases import CASES, build
 from torch._dynamo.testing import CompileCounter
 
 EACH = pytest.mark.parametrize(("network", "arguments", "size"), CASES.values(), ids=CASES)

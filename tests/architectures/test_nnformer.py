@@ -1,6 +1,6 @@
 import pytest
 import torch
-from network_cases import CASES, build
+from support.network_cases import CASES, build
 
 from nnunet_reca.architectures import NnFormer
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from dynamic_network_architectures.architectures import primus as published
-from plan_factory import make_configuration, make_plans
+from support.plan_factory import make_configuration, make_plans
 from torch.nn import functional as F
 
 from nnunet_reca.architectures import Primus

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from plan_factory import KINDS, make_configuration, make_plans
+from support.plan_factory import KINDS, make_configuration, make_plans
 
 from nnunet_reca.plans import rewrite_plan
 from nnunet_reca.plans.networks import NETWORKS

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from network_cases import CASES, build
+from support.network_cases import CASES, build
 
 from nnunet_reca.architectures import SwinUnet
 
@@ -28,6 +28,7 @@ def test_published_swin_unet_has_the_published_number_of_parameters(depths, expe
         ({"window_sizes": [3, [2, 3]]}, r"one for each of 3 axes, got \[2, 3\]"),
         ({"window_sizes": [3, 0]}, "window sides of at least 1"),
         ({"deep_supervision": True, "auxiliary_heads": False}, "auxiliary_heads=True"),
+        ({"depths": [0, 2]}, "depths of at least 1"),
     ],
 )
 def test_wrong_swin_unet_arguments_name_expected_got_and_fix(change, message):

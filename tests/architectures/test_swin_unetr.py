@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from network_cases import CASES, build
+from support.network_cases import CASES, build
 
 from nnunet_reca.architectures import SwinUNETR
 

@@ -3,9 +3,10 @@
 import pytest
 import torch
 
+from nnunet_reca.blocks.conv import InstanceNorm
 from nnunet_reca.blocks.stage import SwinStage
 from nnunet_reca.blocks.vit import VitEncoder
-from nnunet_reca.ops import carry_query, recurrent_attention
+from nnunet_reca.ops import carry_query, recurrent_attention, window_attention
 
 LAYERS, QUERY = 12, 3e4  # of 12 such queries, two fit into float16
 
@@ -39,6 +40,33 @@ def test_carry_beyond_float16_leaves_outputs_and_gradients_finite(make):
     assert out.isfinite().all()
     out.float().square().mean().backward()
     assert all(p.grad.isfinite().all() for p in network.parameters())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("window", [(2, 3, 2), (4, 4, 4)], ids=["masked", "in pieces"])
+def test_a_backward_pass_inside_of_autocast_works(window, dtype):
+    torch.manual_seed(0)
+    module = SwinStage(8, 2, 2, window)
+    with torch.autocast("cpu", dtype=dtype):
+        module(torch.randn(1, 4, 6, 5, 8)).float().square().mean().backward()
+    assert all(p.grad.isfinite().all() for p in module.parameters())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_instance_norm_with_scale_keeps_the_dtype_under_autocast(dtype):
+    norm, x = InstanceNorm(3), torch.randn(2, 3, 4, 5)
+    expected = torch.nn.functional.instance_norm(x)
+    with torch.autocast("cpu", dtype=dtype):
+        out = norm(x.to(dtype))
+    assert out.dtype == dtype
+    torch.testing.assert_close(out.float(), expected, atol=0.05, rtol=0.05)
+
+
+def test_a_scale_of_ones_own_does_not_overflow_the_clamped_query():
+    query = torch.full((1, 1, 1, 4, 8), QUERY)
+    k, v = torch.randn(2, 1, 1, 1, 4, 8).half().unbind(0)
+    bias, options = torch.zeros(2, 4, 4), {"window": (1, 1, 4), "shift": (0, 0, 0), "padding": (None, None)}
+    assert window_attention(query, k, v, bias, scale=4.0, **options).isfinite().all()
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

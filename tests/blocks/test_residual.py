@@ -152,6 +152,10 @@ def test_an_empty_batch():
         assert block(torch.randn(0, 4, 4, 12))[0].shape == (0, 4, 4, 12)
 
 
+def test_an_empty_batch_of_2d_maps():
+    assert ResidualBlock(2, 3, (3, 3))(torch.randn(0, 2, 4, 4)).shape == (0, 3, 4, 4)
+
+
 def test_one_voxel_raises():
     with torch.no_grad(), pytest.raises(ValueError, match="more than one voxel"):
         ResidualBlock(2, 3, (3, 3, 3))(torch.randn(1, 2, 1, 1, 1))

@@ -136,11 +136,11 @@ def test_alignment_leaves_unshifted_stages_alone():
     assert torch.equal(stages[0](x), stages[1](x))
 
 
-@pytest.mark.parametrize("carry", ["voxel", "none_spatial", "sum_", "", "Sum"])
+@pytest.mark.parametrize("carry", ["voxel", "none_spatial", "sum_", "", "Sum", True, None])
 def test_unknown_carry_raises(carry):
-    with pytest.raises(ValueError, match=f"a carry of none, sum, .*got '{carry}'"):
+    with pytest.raises(ValueError, match=f"a carry of none, sum, .*got {carry!r}"):
         SwinStage(12, 2, 3, (3, 5), carry=carry)
-    with pytest.raises(ValueError, match=f"a carry of none, sum.*got '{carry}'"):
+    with pytest.raises(ValueError, match=f"a carry of none, sum.*got {carry!r}"):
         VitEncoder(12, 2, 3, 24, carry=carry)
 
 

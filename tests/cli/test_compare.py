@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from results_factory import DATASET, Results, blobs, shifted, two_models
+from support.results_factory import DATASET, Results, blobs, shifted, two_models
 
 from nnunet_reca.cli.compare import main
 from nnunet_reca.report import compare as report

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from results_factory import two_models
+from support.results_factory import two_models
 
 from nnunet_reca.cli.console import make_printable
 

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 import torch
-from network_cases import CASES, build
+from support.network_cases import CASES, build
 
 from nnunet_reca.blocks import SwinStage
 from nnunet_reca.blocks.attention import no_carry

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from model_folder import write_image
+from support.model_folder import write_image
 
 from nnunet_reca.explain.case import centre_of_largest_object, image_files
 from nnunet_reca.explain.grid import Turn

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from network_cases import CASES, build
+from support.network_cases import CASES, build
 from torch import nn
 
 from nnunet_reca.blocks import SwinBlock, SwinStage

@@ -8,10 +8,10 @@ import pytest
 import SimpleITK as sitk
 import tifffile
 import torch
-from model_folder import make_model_folder
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
-from plan_factory import DATASET_JSON, make_configuration
 from skimage import io
+from support.model_folder import make_model_folder
+from support.plan_factory import DATASET_JSON, make_configuration
 
 from nnunet_reca.cli.explain import main
 from nnunet_reca.explain import run

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
-from model_folder import TURNED, make_model_folder, write_image
-from plan_factory import DATASET_JSON, make_configuration
+from support.model_folder import TURNED, make_model_folder, write_image
+from support.plan_factory import DATASET_JSON, make_configuration
 
 from nnunet_reca.cli.explain import main
 from nnunet_reca.explain.figures import draw_attention
@@ -309,7 +309,7 @@ def test_a_folder_with_files_is_left_alone_and_an_earlier_report_replaced(small,
 def test_models_of_other_networks_are_refused(small, tmp_path, capsys):
     from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
-    from plan_factory import make_plans
+    from support.plan_factory import make_plans
 
     architecture = {
         "network_class_name": "dynamic_network_architectures.architectures.unet.PlainConvUNet",

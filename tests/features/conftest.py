@@ -3,9 +3,9 @@
 import json
 
 import pytest
-from feature_models import MODELS, SMALL
-from raw_data import CHANNELS, COLOUR, PLAIN, REGIONS, make_channels, make_colour, make_plain, make_regions
-from workspace import Workspace
+from support.feature_models import MODELS, SMALL
+from support.raw_data import CHANNELS, COLOUR, PLAIN, REGIONS, make_channels, make_colour, make_plain, make_regions
+from support.workspace import Workspace
 
 
 @pytest.fixture(scope="session")

@@ -6,8 +6,8 @@ import shutil
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from feature_models import SLICES, SMALL, VOLUMES
-from raw_data import CASES
+from support.feature_models import SLICES, SMALL, VOLUMES
+from support.raw_data import CASES
 
 pytestmark = pytest.mark.slow
 

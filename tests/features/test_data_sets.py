@@ -6,9 +6,9 @@ import sys
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from feature_models import VOLUMES
-from raw_data import CHANNELS, COLOUR, IGNORE, REGIONS
 from skimage import io
+from support.feature_models import VOLUMES
+from support.raw_data import CHANNELS, COLOUR, IGNORE, REGIONS
 
 pytestmark = pytest.mark.slow
 

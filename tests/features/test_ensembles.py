@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from feature_models import MODELS, SLICES, VOLUMES
-from raw_data import PLAIN
+from support.feature_models import MODELS, SLICES, VOLUMES
+from support.raw_data import PLAIN
 
 pytestmark = pytest.mark.slow
 

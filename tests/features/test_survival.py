@@ -5,7 +5,7 @@ import sys
 
 import pytest
 import torch
-from raw_data import PLAIN
+from support.raw_data import PLAIN
 
 pytestmark = pytest.mark.slow
 

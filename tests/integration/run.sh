@@ -79,7 +79,7 @@ say "$TRAINER on ${DATASETS[*]}: ${CONFIGURATIONS[*]}, device $DEVICE, folder $W
 
 if [[ ! -e $WORK/done/cases ]]; then
   rm -rf "$WORK/raw/Dataset004_Hippocampus"
-  python "$HERE/../copy_cases.py" "$SOURCE" "$WORK/raw/Dataset004_Hippocampus" ${CASES:+"$CASES"}
+  python "$HERE/../support/copy_cases.py" "$SOURCE" "$WORK/raw/Dataset004_Hippocampus" ${CASES:+"$CASES"}
   echo "${CASES:-all}" > "$WORK/done/cases"
 fi
 [[ $(< "$WORK/done/cases") == "${CASES:-all}" ]] \

@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from golden_io import GoldenCase, golden_cases
+from support.golden_io import GoldenCase, golden_cases
 from torch import Tensor
 from torch.nn import functional as F
 

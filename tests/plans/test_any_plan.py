@@ -8,12 +8,12 @@ import os
 from collections import Counter
 
 import pytest
-from fingerprints import PLANNERS, plan
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
-from plan_factory import KINDS
-from shape_check import check_network, shapes_only
+from support.fingerprints import PLANNERS, plan
+from support.plan_factory import KINDS
+from support.shape_check import check_network, shapes_only
 
 from nnunet_reca.plans import rewrite_plan
 

@@ -1,7 +1,7 @@
 import copy
 
 import pytest
-from plan_factory import HIPPOCAMPUS_2D, HIPPOCAMPUS_3D, in_old_format, make_configuration
+from support.plan_factory import HIPPOCAMPUS_2D, HIPPOCAMPUS_3D, in_old_format, make_configuration
 
 from nnunet_reca.plans import Geometry
 from nnunet_reca.plans.geometry import window_size
@@ -81,6 +81,19 @@ def test_networks_without_strides_get_those_of_nnunets_planners(arguments):
     assert planned.total_stride[0] == 4 and planned.strides[:3] == ((1, 1, 1), (1, 2, 2), (1, 2, 2))
     assert planned.kernel_sizes[0] == (1, 3, 3)
     assert Geometry.from_configuration(configuration | {"spacing": None}).poolings == 5
+
+
+@pytest.mark.parametrize(
+    ("patch_size", "total_stride"), [([160, 160, 88], (32, 32, 8)), ([120, 152, 152], (8, 8, 8)), ([9, 7], (1, 1))]
+)
+def test_patches_that_planners_would_pad_are_taken_as_they_are(patch_size, total_stride):
+    """Plans of Primus and of fine-tuning need multiples of 8 only; an axis is pooled as long as it can be."""
+    configuration = make_configuration(patch_size, []) | {"spacing": [1.0] * len(patch_size)}
+    configuration["architecture"] = {"network_class_name": "PrimusM", "arch_kwargs": {}}
+    geometry = Geometry.from_configuration(configuration)
+    assert geometry.patch_size == tuple(patch_size) and geometry.total_stride == total_stride
+    assert len(geometry.kernel_sizes) == len(geometry.strides)
+    assert geometry.poolings == 0 or max(geometry.strides[-1]) > 1
 
 
 @pytest.mark.parametrize(

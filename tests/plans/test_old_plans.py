@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
-from model_folder import make_model_folder, write_image
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
-from plan_factory import HIPPOCAMPUS_2D, in_old_format
-from trainer_factory import PLANNED, initialized_trainer, random_batch
+from support.model_folder import make_model_folder, write_image
+from support.plan_factory import HIPPOCAMPUS_2D, in_old_format
+from support.trainer_factory import PLANNED, initialized_trainer, random_batch
 
 SWIN = "nnUNetTrainerSwinUNETRReca_tiny"
 NAMED = {"architecture": {"network_class_name": "ResEncL", "arch_kwargs": {}, "_kw_requires_import": []}}

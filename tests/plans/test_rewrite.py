@@ -6,7 +6,7 @@ import pytest
 import torch
 from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
-from plan_factory import HIPPOCAMPUS_2D, HIPPOCAMPUS_3D, KINDS, in_old_format, make_configuration, make_plans
+from support.plan_factory import HIPPOCAMPUS_2D, HIPPOCAMPUS_3D, KINDS, in_old_format, make_configuration, make_plans
 
 from nnunet_reca.blocks import NoCarry, SumCarry, SwinStage, TransformerEncoder
 from nnunet_reca.plans import rewrite_plan

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from results_factory import Results, blobs, shifted
+from support.results_factory import Results, blobs, shifted
 
 from nnunet_reca.cli.compare import main
 from nnunet_reca.report.page import POLICY

@@ -1,6 +1,6 @@
 import pytest
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
-from plan_factory import DATASET_JSON, HIPPOCAMPUS_3D, make_configuration, make_plans
+from support.plan_factory import DATASET_JSON, HIPPOCAMPUS_3D, make_configuration, make_plans
 from torch.utils.flop_counter import FlopCounterMode
 
 from nnunet_reca import trainers

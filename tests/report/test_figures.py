@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
-from results_factory import epoch_text, make_scores
+from support.results_factory import epoch_text, make_scores
 
 from nnunet_reca.report import figures, overlays
 from nnunet_reca.report.naming import wrapped

@@ -2,7 +2,7 @@ import json
 import shutil
 
 import pytest
-from results_factory import blobs, epoch_text, shifted, two_models
+from support.results_factory import blobs, epoch_text, shifted, two_models
 
 from nnunet_reca.report.models import agree, asked_for, find_models
 from nnunet_reca.results.files import ModelName

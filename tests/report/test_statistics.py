@@ -2,8 +2,8 @@ import itertools
 
 import numpy as np
 import pytest
-from results_factory import make_scores
 from scipy.stats import rankdata
+from support.results_factory import make_scores
 
 from nnunet_reca.report.metrics import METRICS
 from nnunet_reca.report.scores import MEAN

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from results_factory import make_scores
+from support.results_factory import make_scores
 
 from nnunet_reca.report.cost import Cost
 from nnunet_reca.report.figures import style_of

@@ -6,7 +6,7 @@ import SimpleITK as sitk
 import tifffile
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 from nnunetv2.imageio.tif_reader_writer import Tiff3DIO
-from results_factory import HungryReader
+from support.results_factory import HungryReader
 
 from nnunet_reca.report import measure
 from nnunet_reca.report.measure import Task

@@ -1,5 +1,5 @@
 import pytest
-from results_factory import epoch_text
+from support.results_factory import epoch_text
 
 from nnunet_reca.results.logs import TrainingLog, read_logs
 

@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from results_factory import END, epoch_text, two_models
+from support.results_factory import END, epoch_text, two_models
 
 from nnunet_reca.results.files import ModelName, name_in_path
 from nnunet_reca.results.problems import Problems

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
-from plan_factory import DATASET_JSON, HIPPOCAMPUS_3D, KINDS, make_configuration, make_plans
-from trainer_factory import CPU, initialized_trainer, random_batch
+from support.plan_factory import DATASET_JSON, HIPPOCAMPUS_3D, KINDS, make_configuration, make_plans
+from support.trainer_factory import CPU, initialized_trainer, random_batch
 
 from nnunet_reca import trainers
 from nnunet_reca.blocks import SumCarry

@@ -6,12 +6,25 @@ import pickle
 
 import pytest
 import torch
-from plan_factory import DATASET_JSON, KINDS, make_configuration, make_plans
+from support.plan_factory import DATASET_JSON, KINDS, make_configuration, make_plans
 
 from nnunet_reca import trainers
+from nnunet_reca.trainers.names import longest_names
 
-PATCH = [56, 40]
-PLANS = make_plans(x=make_configuration(PATCH, [[1, 1]] + [[2, 2]] * 3))
+PLANS = make_plans(
+    **{
+        "2d": make_configuration([56, 40], [[1, 1]] + [[2, 2]] * 3),
+        "3d": make_configuration([16, 24, 32], [[1, 1, 1]] + [[2, 2, 2]] * 3),
+    }
+)
+#: every option of each network in 2D, and the network itself in 3D
+CASES = [(name, "2d") for name in longest_names() if "tiny" in name]
+CASES += [
+    (f"nnUNetTrainer{name}{twin}_tiny", f"{d}d")
+    for name in KINDS
+    for twin in ("", "Reca")
+    for d in KINDS[name].dimensions
+]
 
 
 def saved_and_loaded(network):
@@ -22,27 +35,14 @@ def saved_and_loaded(network):
 
 
 WAYS = {"deepcopy": copy.deepcopy, "pickle": lambda n: pickle.loads(pickle.dumps(n)), "torch.save": saved_and_loaded}
-OPTIONS = [
-    "Reca",
-    "",
-    "Reca_gated_spatial",
-    "Reca_gated",
-    "Reca_bf16",
-    "Reca_fp32",
-    "Reca_checkpoint",
-    "Reca_bf16_checkpoint",
-]
-NAMES = [f"{n}{o}" for n in KINDS for o in OPTIONS if KINDS[n].windowed or "spatial" not in o]
 
 
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
-@pytest.mark.parametrize("name", NAMES)
-def test_a_copy_is_equal_and_independent(name, way):
-    base, _, rest = name.partition("_")
-    trainer = getattr(trainers, "_".join(filter(None, [f"nnUNetTrainer{base}", "tiny", rest])))
+@pytest.mark.parametrize(("name", "configuration"), CASES)
+def test_a_copy_is_equal_and_independent(name, configuration, way):
     torch.manual_seed(0)
-    network = trainer.new_network(PLANS, "x", DATASET_JSON).eval()
-    x = torch.randn(1, 1, *PATCH)
+    network = getattr(trainers, name).new_network(PLANS, configuration, DATASET_JSON).eval()
+    x = torch.randn(1, 1, *PLANS["configurations"][configuration]["patch_size"])
     expected = network(x).detach()
     copied = way(network)
     assert type(copied) is type(network)

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from plan_factory import DATASET_JSON, HIPPOCAMPUS_2D, HIPPOCAMPUS_3D, make_plans
-from trainer_factory import CPU, initialized_trainer
+from support.plan_factory import DATASET_JSON, HIPPOCAMPUS_2D, HIPPOCAMPUS_3D, make_plans
+from support.trainer_factory import CPU, initialized_trainer
 
 from nnunet_reca import trainers
 from nnunet_reca.blocks.carry import parse_carry
 from nnunet_reca.plans.networks import NETWORKS
 from nnunet_reca.trainers import options as table_of_options
 from nnunet_reca.trainers.names import GRAMMAR, base_names, longest_names, parse_trainer_name
-from nnunet_reca.trainers.options import OPTIONS, Option, alternatives, plan_arguments, table
+from nnunet_reca.trainers.options import OPTIONS, Option, alternatives, rewrite_arguments, table
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
@@ -66,7 +66,7 @@ def test_names_of_all_options_together_are_read():
     ],
 )
 def test_options_become_arguments_of_the_plan(options, recurrent, arguments):
-    assert plan_arguments(options, recurrent=recurrent) == arguments
+    assert rewrite_arguments(options, recurrent=recurrent) == arguments
 
 
 @pytest.mark.parametrize("name", longest_names())

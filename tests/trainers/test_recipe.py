@@ -36,6 +36,14 @@ def test_schedule_depends_on_the_epoch_alone():
     assert schedule.get_last_lr() == [BASE.learning_rate(60, 100)] * 2
 
 
+def test_gates_do_not_decay_and_a_chain_of_one_layer_has_none():
+    for depth, gates in ((3, 1), (1, 0)):
+        stage = SwinStage(12, depth, 3, (3, 3), carry="gated")
+        decayed, plain = (group["params"] for group in parameter_groups(stage, 0.1))
+        assert len(decayed) + len(plain) == len(list(stage.parameters()))
+        assert sum(any(p is gate for p in plain) for gate in stage.carry.parameters()) == gates
+
+
 def test_norms_biases_and_bias_tables_do_not_decay():
     stage = SwinStage(12, 1, 3, (3, 3))
     decayed, plain = parameter_groups(stage, 0.05)

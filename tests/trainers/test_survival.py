@@ -5,8 +5,8 @@ import os
 import numpy as np
 import pytest
 import torch
-from plan_factory import KINDS
-from trainer_factory import initialized_trainer, random_batch
+from support.plan_factory import KINDS
+from support.trainer_factory import initialized_trainer, random_batch
 
 from nnunet_reca.trainers import base
 from nnunet_reca.trainers.precision import set_precision

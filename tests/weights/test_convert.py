@@ -7,11 +7,11 @@ import types
 import numpy as np
 import pytest
 import torch
-from golden_io import golden_cases
-from golden_network import as_list
 from nnunetv2.run.load_pretrained_weights import load_pretrained_weights
-from plan_factory import DATASET_JSON, make_configuration, make_plans
-from published_states import monai_network, our_network, self_supervised
+from support.golden_io import golden_cases
+from support.golden_network import as_list
+from support.plan_factory import DATASET_JSON, make_configuration, make_plans
+from support.published_states import monai_network, our_network, self_supervised
 
 from nnunet_reca import trainers
 from nnunet_reca.architectures import NnFormer, SwinUnet, SwinUNETR

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from golden_io import golden_cases
-from published_states import (
+from support.golden_io import golden_cases
+from support.published_states import (
     google_file,
     microsoft_names,
     randomised,

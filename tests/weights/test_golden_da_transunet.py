@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from golden_io import golden_cases
-from golden_network import check_network
+from support.golden_io import golden_cases
+from support.golden_network import check_network
 
 from nnunet_reca.architectures import DATransUnet
 from nnunet_reca.weights import rename

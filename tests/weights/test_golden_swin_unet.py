@@ -1,8 +1,8 @@
 """Swin-Unet equals the published networks."""
 
 import pytest
-from golden_io import golden_cases
-from golden_network import check_network
+from support.golden_io import golden_cases
+from support.golden_network import check_network
 
 from nnunet_reca.architectures import SwinUnet
 from nnunet_reca.weights.swin_unet import published_arguments, swin_unet_rules

@@ -1,8 +1,8 @@
 """SwinUNETR equals the published networks."""
 
 import pytest
-from golden_io import golden_cases
-from golden_network import check_network
+from support.golden_io import golden_cases
+from support.golden_network import check_network
 
 from nnunet_reca.architectures import SwinUNETR
 from nnunet_reca.weights.swin_unetr import published_arguments, swin_unetr_rules

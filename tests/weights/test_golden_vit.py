@@ -1,8 +1,8 @@
 """The transformer encoder of DA-TransUNet (RecA-S) equals the published one."""
 
 import pytest
-from golden_io import golden_cases
-from golden_network import check_network
+from support.golden_io import golden_cases
+from support.golden_network import check_network
 
 from nnunet_reca.blocks import VitEncoder
 from nnunet_reca.weights.vit import vit_encoder_rules

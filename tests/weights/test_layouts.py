@@ -5,7 +5,7 @@ import pkgutil
 
 import pytest
 import torch
-from plan_factory import DATASET_JSON, KINDS, make_configuration, make_plans
+from support.plan_factory import DATASET_JSON, KINDS, make_configuration, make_plans
 from torch import nn
 
 from nnunet_reca import trainers, weights

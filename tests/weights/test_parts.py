@@ -5,7 +5,7 @@ import functools
 
 import pytest
 import torch
-from published_states import (
+from support.published_states import (
     LAYOUTS,
     microsoft_names,
     monai_network,

@@ -6,7 +6,7 @@ import pytest
 import torch
 from dynamic_network_architectures.architectures import primus as published
 from nnunetv2.run.load_pretrained_weights import load_pretrained_weights
-from plan_factory import DATASET_JSON, make_configuration, make_plans
+from support.plan_factory import DATASET_JSON, make_configuration, make_plans
 
 from nnunet_reca import trainers
 from nnunet_reca.cli.convert_weights import main

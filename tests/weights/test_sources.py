@@ -7,8 +7,8 @@ import pytest
 import timm
 import torch
 import torchvision
-from plan_factory import DATASET_JSON, make_configuration, make_plans
-from published_states import timm_swin, torchvision_swin
+from support.plan_factory import DATASET_JSON, make_configuration, make_plans
+from support.published_states import timm_swin, torchvision_swin
 
 from nnunet_reca import trainers
 from nnunet_reca.cli.convert_weights import main

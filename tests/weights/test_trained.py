@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 from nnunetv2.run.load_pretrained_weights import load_pretrained_weights
-from plan_factory import DATASET_JSON, KINDS, make_configuration, make_plans
-from published_states import monai_network
+from support.plan_factory import DATASET_JSON, KINDS, make_configuration, make_plans
+from support.published_states import monai_network
 
 from nnunet_reca import trainers
 from nnunet_reca.cli.convert_weights import main

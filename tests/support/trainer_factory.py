@@ -3,9 +3,9 @@
 import copy
 
 import torch
-from plan_factory import DATASET_JSON, HIPPOCAMPUS_2D, make_configuration, make_plans
 
 from nnunet_reca import trainers
+from support.plan_factory import DATASET_JSON, HIPPOCAMPUS_2D, make_configuration, make_plans
 
 CPU = torch.device("cpu")
 LOWRES = make_configuration([32, 32, 32], [[1] * 3] + [[2] * 3] * 3, next_stage="3d_cascade_fullres")

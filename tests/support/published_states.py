@@ -5,10 +5,10 @@ import warnings
 
 import timm
 import torch
-from golden_io import golden_cases
 
 from nnunet_reca.architectures import DATransUnet, NnFormer, Primus, SwinUnet, SwinUNETR
 from nnunet_reca.weights import da_transunet, nnformer, swin_unet
+from support.golden_io import golden_cases
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

@@ -4,7 +4,7 @@ Trains the Recurrent-Attention trainer of a network on fold 0 of the demo's prep
 through nnU-Net's own training, and prints validation Dice and seconds. A candidate is a network, what differs from its
 tiny size, the learning rate and the epochs of 50 steps, ``NETWORK/NAME=VALUE;.../LEARNING_RATE/EPOCHS``, for example::
 
-    python benchmarks/tiny_preset.py "SwinUNETR/feature_size=12;num_heads=[1,2,4,8]/4e-3/12" "PrimusV3S/depth=4/2e-3/12"
+    python benchmarks/tiny_size.py "SwinUNETR/feature_size=12;num_heads=[1,2,4,8]/4e-3/12" "PrimusV3S/depth=4/2e-3/12"
 
 The last line is one JSON object. Timings are of the whole training and validation, data augmentation included.
 """

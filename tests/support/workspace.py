@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "Dataset004_Hippocampus"
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "Dataset004_Hippocampus"
 
 #: Runs several commands, each a list of words, in one interpreter through their entry points.
 RUN_ALL = """

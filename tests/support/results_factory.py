@@ -11,9 +11,9 @@ import SimpleITK as sitk
 from batchgenerators.utilities.file_and_folder_operations import save_json
 from nnunetv2.evaluation.evaluate_predictions import compute_metrics, save_summary_json
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
-from plan_factory import HIPPOCAMPUS_2D, HIPPOCAMPUS_3D, make_plans
 
 from nnunet_reca.report.scores import Scores
+from support.plan_factory import HIPPOCAMPUS_2D, HIPPOCAMPUS_3D, make_plans
 
 DATASET = "Dataset999_Test"
 LABELS = {"background": 0, "Liver": 1, "Spleen": 2}

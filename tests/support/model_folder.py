@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 import torch
-from plan_factory import DATASET_JSON, make_plans
 
 from nnunet_reca import trainers
+from support.plan_factory import DATASET_JSON, make_plans
 
 #: what nnU-Net's planner writes beside a configuration's geometry, for prediction
 RESAMPLING = {f"resampling_fn_{of}": "resample_data_or_seg_to_shape" for of in ("data", "seg", "probabilities")} | {

@@ -4,10 +4,10 @@ import dataclasses
 
 import pytest
 import torch
-from golden_io import GoldenCase
 from torch import nn
 
 from nnunet_reca.weights import Rule, load_renamed, rename
+from support.golden_io import GoldenCase
 
 
 def check_network(case: GoldenCase, network: nn.Module, rules: list[Rule]) -> None:

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
-from copy_cases import copy_cases
 from scipy import ndimage
 from skimage import io
-from workspace import EXAMPLE
+
+from support.copy_cases import copy_cases
+from support.workspace import EXAMPLE
 
 PLAIN, REGIONS, CHANNELS, COLOUR = 4, 101, 102, 103
 CASES = 6

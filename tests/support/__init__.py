@@ -1,0 +1,1 @@
+"""What tests share: plans, data sets, trained models, golden cases, and checks that several of them run."""
