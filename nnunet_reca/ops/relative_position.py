@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 IndexScheme = Literal["exact", "cropped", "nnformer"]
+SCHEMES = get_args(IndexScheme)  # here, because older compilers of PyTorch cannot look into it
 
 
 def bias_table_rows(window: Sequence[int]) -> int:
@@ -41,8 +42,8 @@ def relative_position_index(
     Raises:
         ValueError: if the window does not fit into the table, or "nnformer" is asked for outside 3D.
     """
-    if scheme not in get_args(IndexScheme):
-        raise ValueError(f"expected an index scheme of {get_args(IndexScheme)}, got {scheme!r}")
+    if scheme not in SCHEMES:
+        raise ValueError(f"expected an index scheme of {SCHEMES}, got {scheme!r}")
     table_window = window if table_window is None else table_window
     if len(window) != len(table_window) or any(w > t for w, t in zip(window, table_window, strict=True)):
         raise ValueError(
