@@ -93,7 +93,7 @@ class GatedCarry(Carry):
 class NormedCarry(Carry):
     """The sum's direction with the length of the layer's own query, per token and head; the state is the sum.
 
-    query_i = |q_i| s_i / |s_i| with s_i = q_0 + ... + q_i: no sharper logits, however long the chain.
+    query_i = s_i length(q_i) / length(s_i) with s_i = q_0 + ... + q_i: no sharper logits, however long the chain.
     """
 
     def forward(self, q: Tensor, state: Tensor | None, layer: int) -> tuple[Tensor, Tensor | None]:

@@ -66,6 +66,7 @@ def _carry(kind: str, meaning: str) -> Option:
     )
 
 
+#: every option, in the order of a name
 OPTIONS: tuple[Option, ...] = (
     Option(
         "tiny",
