@@ -1,4 +1,4 @@
-"""Prints the oldest versions that pyproject.toml allows, as pip takes them: ``torch>=2.4`` becomes ``torch==2.4``."""
+"""Prints the oldest versions that pyproject.toml allows, as pip takes them: ``torch>=2.6`` becomes ``torch==2.6``."""
 
 import re
 from pathlib import Path

@@ -40,7 +40,7 @@ def test_weights_load_with_deep_supervision_on_or_off(network, arguments, size):
 
 @EACH
 def test_every_parameter_receives_a_gradient(network, arguments, size):
-    model = away_from_start(build(network, arguments, deep_supervision=True))
+    model = away_from_start(build(network, arguments, deep_supervision=True)).eval()  # no branch is dropped by chance
     sum(o.square().mean() for o in model(torch.randn(2, 2, *size))).backward()
     without = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     # the key bias shifts all logits of a query alike, which softmax ignores; it is part of qkv.bias
