@@ -56,7 +56,8 @@ class PlanChecker:
             planned = PlansManager(plans).get_configuration(name)
             self.counts["configurations"] += 1
             for network in [n for n, kind in KINDS.items() if len(planned.patch_size) in kind.dimensions]:
-                for size in ("tiny", "base"):
+                # Primus takes the same from a plan in every size, and its deep base networks take minutes
+                for size in ("tiny",) if "Primus" in network else ("tiny", "base"):
                     arguments = {"network": network, "size": size, "carry": "sum"}
                     if len(planned.pool_op_kernel_sizes) <= KINDS[network].poolings[0]:
                         with pytest.raises(ValueError, match="at least 2 poolings"):
