@@ -68,6 +68,19 @@ class RelativePositionBias(nn.Module):
         n = index.shape[0]
         return self.relative_position_bias_table[index.flatten()].view(n, n, -1).permute(2, 0, 1)
 
+    def attend(
+        self,
+        query: Tensor,
+        k: Tensor,
+        v: Tensor,
+        padding: tuple[Tensor | None, Tensor | None],
+        window: Sequence[int],
+        shift: Sequence[int],
+    ) -> Tensor:
+        """:func:`nnunet_reca.ops.window_attention` with this module's bias and scale."""
+        bias = self.relative_position_bias(window)
+        return window_attention(query, k, v, bias, padding=padding, window=window, shift=shift, scale=self.scale)
+
 
 class WindowAttention(RelativePositionBias):
     """Multi-head attention in windows: softmax(scale * query k^T + B) v, then a projection; a carry makes the query.
@@ -124,17 +137,7 @@ class WindowAttention(RelativePositionBias):
         window = self.window_size if window is None else window
         shift = [0] * len(window) if shift is None else shift
         query, k, v, padding, state = self.project(x, state, carry, window, shift)
-        out = window_attention(
-            query,
-            k,
-            v,
-            self.relative_position_bias(window),
-            padding=padding,
-            window=window,
-            shift=shift,
-            scale=self.scale,
-        )
-        return self.proj(out), state
+        return self.proj(self.attend(query, k, v, padding, window, shift)), state
 
 
 class WindowCrossAttention(RelativePositionBias):
@@ -175,14 +178,4 @@ class WindowCrossAttention(RelativePositionBias):
         shift = [0] * len(window)
         k, v = self.kv(context).chunk(2, dim=-1)
         k_pad, v_pad = (None,) * 2 if self.kv.bias is None else self.kv.bias.to(k.dtype).chunk(2)
-        out = window_attention(
-            frame_map(query, window, shift),
-            k,
-            v,
-            self.relative_position_bias(window),
-            padding=(k_pad, v_pad),
-            window=window,
-            shift=shift,
-            scale=self.scale,
-        )
-        return self.proj(out)
+        return self.proj(self.attend(frame_map(query, window, shift), k, v, (k_pad, v_pad), window, shift))

@@ -11,10 +11,11 @@ from nnunet_reca.ops.recurrent_attention import (
 )
 from nnunet_reca.ops.relative_position import bias_table_rows, relative_position_index
 from nnunet_reca.ops.rotary import rotary_embedding, rotate
-from nnunet_reca.ops.window_attention import frame_map, window_attention
+from nnunet_reca.ops.window_attention import window_attention
 from nnunet_reca.ops.windows import (
     crop_map,
     fit_windows,
+    frame_map,
     merge_windows,
     pad_to_multiple,
     partition_windows,

@@ -9,8 +9,8 @@ from torch.nn import functional as F
 from nnunet_reca.ops.recurrent_attention import join_heads, split_heads
 from nnunet_reca.ops.windows import (
     crop_map,
+    frame_map,
     merge_windows,
-    pad_to_multiple,
     partition_windows,
     shift_map,
     shifted_window_mask,
@@ -33,7 +33,7 @@ def masked_attention(
     def in_windows(frame: Tensor) -> Tensor:
         return split_heads(partition_windows(frame, window), heads)
 
-    k, v = (shift_map(pad_to_multiple(x, window, pad), shift) for x, pad in ((k, k_pad), (v, v_pad)))
+    k, v = frame_map(k, window, shift, k_pad), frame_map(v, window, shift, v_pad)
     mask = shifted_window_mask(padded, window, shift, device=k.device)
     out = attend_in_windows(in_windows(query), in_windows(k), in_windows(v), bias.to(k.dtype), mask)
     frame = merge_windows(join_heads(out), window, padded)

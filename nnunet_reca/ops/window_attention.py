@@ -14,15 +14,9 @@ from torch import Tensor
 from nnunet_reca.ops._masked_attention import masked_attention
 from nnunet_reca.ops._pieces_attention import pieces_attention
 from nnunet_reca.ops.recurrent_attention import attention_query
-from nnunet_reca.ops.windows import pad_to_multiple, shift_map
 
 #: Tokens of a window below which masks and stored weights cost less than many small pieces.
 SMALL_WINDOW = 64
-
-
-def frame_map(x: Tensor, window: Sequence[int], shift: Sequence[int], fill: Tensor | None = None) -> Tensor:
-    """Map, (B, *S, C), to its frame, (B, *padded, C): padded by (C,), or by zeros, then rolled by ``shift``."""
-    return shift_map(pad_to_multiple(x, window, fill), shift)
 
 
 def window_attention(

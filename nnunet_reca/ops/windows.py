@@ -58,6 +58,11 @@ def shift_map(x: Tensor, shift: Sequence[int]) -> Tensor:
     return torch.roll(x, [-d for d in shift], dims=list(range(1, x.ndim - 1)))
 
 
+def frame_map(x: Tensor, window: Sequence[int], shift: Sequence[int], fill: Tensor | None = None) -> Tensor:
+    """Map, (B, *S, C), to its frame, (B, *padded, C): padded by (C,), or by zeros, then rolled by ``shift``."""
+    return shift_map(pad_to_multiple(x, window, fill), shift)
+
+
 def partition_windows(x: Tensor, window: Sequence[int]) -> Tensor:
     """(B, *spatial, C) -> (B * windows, N, C); the windows of one image are consecutive, in row-major order.
 
