@@ -174,10 +174,10 @@ def _below(modules: Sequence[str]) -> str:
 
 
 def _beyond_depth(name: str, network: nn.Module) -> bool:
-    """Whether the name fails at an index past the end of one of the network's module lists."""
+    """Whether the name fails at an index past the end of one of the network's lists of modules or parameters."""
     module: nn.Module = network
     for part in name.split("."):
-        if isinstance(module, nn.ModuleList) and part.isdigit() and int(part) >= len(module):
+        if isinstance(module, nn.ModuleList | nn.ParameterList) and part.isdigit() and int(part) >= len(module):
             return True
         child = dict(module.named_children()).get(part)
         if child is None:

@@ -50,8 +50,9 @@ def published_geometry(content: Any) -> Primus | None:
         return None
     strides = [[1] * len(patch)] + [[2] * len(patch)] * 3
     grid = [side // TOKEN for side in patch]
+    depth = max(1, len(_layers(tensors)))
     with torch.device("meta"):
-        return Primus(1, 2, strides=strides, grid_size=grid, version=1, embed_dim=position.shape[-1], depth=1)
+        return Primus(1, 2, strides=strides, grid_size=grid, version=1, embed_dim=position.shape[-1], depth=depth)
 
 
 def _patch_size(content: Any) -> list[int] | None:
@@ -79,14 +80,18 @@ def _rules(source: Mapping[str, Tensor], network: nn.Module) -> list[Rule]:
     encoder: Any = network.encoder
     version = next(number for number, stem in STEMS.items() if type(encoder.patch_embed) is stem)
     ours = (version, encoder.position_embedding.shape[-1], len(encoder.transformer.blocks))
-    layers = {int(m[1]) for name in source if (m := re.match(r"eva\.blocks\.(\d+)\.", name))}
-    theirs = (_version(source), source["eva.blocks.0.norm1.weight"].shape[0], len(layers))
+    theirs = (_version(source), source["eva.blocks.0.norm1.weight"].shape[0], len(_layers(source)))
     if ours != theirs:
         raise ValueError(
             f"expected weights of Primus {_described(ours)}, got {_described(theirs)}; take the trainer of that "
             "version and size"
         )
     return primus_rules()
+
+
+def _layers(names: Collection[str]) -> set[int]:
+    """Numbers of the transformer's layers; names may have a prefix."""
+    return {int(m[1]) for name in names if (m := re.search(r"(?:^|\.)eva\.blocks\.(\d+)\.", name))}
 
 
 def _version(names: Collection[str]) -> int:

@@ -127,3 +127,12 @@ def test_a_patch_of_unequal_sides_that_the_checkpoint_does_not_name_is_an_error(
     status, _ = converted(folders, sources["PrimusS"].state_dict(), "nnUNetTrainerPrimusS")
     captured = capsys.readouterr()
     assert status != 0 and "encoder.position_embedding: expected (1, 175, 396), got (1, 24, 396)" in captured.err
+
+
+@pytest.mark.parametrize("made_by", [by_nnunet, by_nnssl])
+def test_a_weight_that_is_missing_in_a_layer_is_an_error(made_by, sources, folders, capsys):
+    weights = sources["PrimusS"].state_dict()
+    del weights["eva.blocks.5.attn.q_proj.weight"]
+    status, _ = converted(folders, made_by(weights, SOURCE_PATCH), "nnUNetTrainerPrimusS")
+    missing = "encoder.transformer.blocks.5.attn.q_proj.weight: missing in the file"
+    assert status != 0 and missing in capsys.readouterr().err
