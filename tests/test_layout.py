@@ -18,6 +18,7 @@ FLOORS = [
     {"_discovery"},
     {"results"},
     {"weights", "report", "explain"},
+    {"study"},
     {"cli"},
 ]
 ROOMS = [room for floor in FLOORS for room in sorted(floor)]

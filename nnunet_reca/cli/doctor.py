@@ -6,7 +6,6 @@ import importlib
 import importlib.metadata
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 
 from packaging.version import InvalidVersion, Version
@@ -15,6 +14,7 @@ import nnunet_reca
 from nnunet_reca.cli.console import on_any_console
 from nnunet_reca.cli.finding import Finding, Status, first_line
 from nnunet_reca.cli.look_up import check_look_up
+from nnunet_reca.results.access import nearest, obstacle
 from nnunet_reca.trainers.variables import SMALLEST, whole_number
 
 OLDEST_NNUNET, UNKNOWN_NNUNET = Version("2.8.1"), Version("3")
@@ -115,17 +115,17 @@ def check_folders() -> Iterator[Finding]:
         needed = Status.WARNING if variable == "nnUNet_raw" else Status.PROBLEM
         if not folder:
             yield Finding(needed, f"{variable} is not set", f"export {variable}=/path/to/{variable}")
-        elif not os.path.exists(folder) and variable == "nnUNet_results" and not _obstacle(_nearest(folder)):
+        elif not os.path.exists(folder) and variable == "nnUNet_results" and not obstacle(nearest(folder)):
             yield Finding(
                 Status.WARNING, f"{variable} = {folder} does not exist: nnU-Net makes it", f"mkdir -p {folder}"
             )
         elif not os.path.isdir(folder):
             yield Finding(needed, f"{variable} = {folder} is not a folder", f"mkdir -p {folder}")
-        elif reason := _obstacle(folder, write=False):
+        elif reason := obstacle(folder, write=False):
             yield Finding(needed, f"{variable} = {folder} cannot be read: {reason}", f"chmod u+rx {folder}")
-        elif variable == "nnUNet_raw" or not (reason := _obstacle(folder)):
+        elif variable == "nnUNet_raw" or not (reason := obstacle(folder)):
             yield Finding(Status.OK, f"{variable} = {folder}")
-        elif variable == "nnUNet_preprocessed" or any(not _obstacle(data) for data in _data_sets(folder)):
+        elif variable == "nnUNet_preprocessed" or any(not obstacle(data) for data in _data_sets(folder)):
             text = f"{variable} = {folder} takes no new data sets: {reason}"
             yield Finding(Status.WARNING, text, "what is there can be used; or choose another folder")
         else:
@@ -178,26 +178,6 @@ def _findings(check: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
 
 def _say(line: str) -> None:
     sys.stdout.write(line + "\n")
-
-
-def _obstacle(folder: str, write: bool = True) -> str:
-    """What keeps this process from reading a folder, or from writing into it; empty if nothing."""
-    try:
-        os.listdir(folder)
-        if write:
-            with tempfile.TemporaryFile(dir=folder):
-                pass
-    except OSError as error:
-        return error.strerror or str(error)
-    return ""
-
-
-def _nearest(folder: str) -> str:
-    """The innermost folder on the way to this one that exists."""
-    folder = os.path.abspath(folder)
-    while not os.path.exists(folder):
-        folder = os.path.dirname(folder)
-    return folder
 
 
 def _data_sets(folder: str) -> list[str]:

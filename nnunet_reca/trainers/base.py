@@ -19,7 +19,7 @@ from nnunet_reca.trainers.memory import peak_memory
 from nnunet_reca.trainers.options import rewrite_arguments
 from nnunet_reca.trainers.precision import set_precision
 from nnunet_reca.trainers.recipe import RECIPES, EpochSchedule, build_optimizer
-from nnunet_reca.trainers.variables import ITERATIONS_VARIABLE, SEED_VARIABLE, whole_number
+from nnunet_reca.trainers.variables import ITERATIONS_VARIABLE, SEED_VARIABLE, THREADS_VARIABLE, whole_number
 
 #: Training steps in a row whose loss may be NaN or infinite; their updates are skipped.
 NON_FINITE_LIMIT = 50
@@ -55,7 +55,7 @@ class RecaTrainer(nnUNetTrainer):
         dataset_json: dict[str, Any],
         device: torch.device = torch.device("cuda"),  # noqa: B008  nnU-Net reads this signature
     ) -> None:
-        iterations = whole_number(ITERATIONS_VARIABLE)
+        iterations, threads = whole_number(ITERATIONS_VARIABLE), whole_number(THREADS_VARIABLE)
         default_seed = whole_number(SEED_VARIABLE)
         super().__init__(self.rewritten(plans, configuration), configuration, fold, dataset_json, device)
         self.seed: int | None = self.reca_options.get("seed", default_seed)
@@ -75,6 +75,8 @@ class RecaTrainer(nnUNetTrainer):
         scales = len(self.configuration_manager.pool_op_kernel_sizes) - 1
         self.enable_deep_supervision = network.deep_supervision and scales > 1
         self.non_finite_steps = 0
+        if threads and device.type == "cpu":
+            torch.set_num_threads(threads)
         # nnU-Net saves every 50 epochs, which a short training would never reach
         self.save_every = min(self.save_every, max(1, self.num_epochs // 20))
 

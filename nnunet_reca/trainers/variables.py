@@ -7,8 +7,10 @@ ITERATIONS_VARIABLE = "nnUNet_reca_iterations_per_epoch"
 #: Makes trainings repeatable: seeds the initial weights and, anew, every epoch. Data loaders in other processes are not
 #: seeded; ``nnUNet_n_proc_DA=0`` loads in this one.
 SEED_VARIABLE = "nnUNet_reca_seed"
+#: Threads of a training on the CPU, where nnU-Net takes one for each core.
+THREADS_VARIABLE = "nnUNet_reca_threads"
 #: variable -> its smallest value
-SMALLEST = {ITERATIONS_VARIABLE: 1, SEED_VARIABLE: 0}
+SMALLEST = {ITERATIONS_VARIABLE: 1, SEED_VARIABLE: 0, THREADS_VARIABLE: 1}
 
 
 def whole_number(variable: str) -> int | None:

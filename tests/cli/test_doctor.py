@@ -1,5 +1,6 @@
 import os
 import sys
+import tempfile
 
 import pytest
 import torch
@@ -65,14 +66,14 @@ def test_a_file_in_place_of_a_folder_is_a_problem(healthy, capsys, monkeypatch):
 
 def read_only(monkeypatch, *folders):
     """Folders that take no file, whoever runs the tests."""
-    real = doctor.tempfile.TemporaryFile
+    real = tempfile.TemporaryFile
 
     def temporary(dir):
         if str(dir) in map(str, folders):
             raise OSError(30, "Read-only file system")
         return real(dir=dir)
 
-    monkeypatch.setattr(doctor.tempfile, "TemporaryFile", temporary)
+    monkeypatch.setattr(tempfile, "TemporaryFile", temporary)
 
 
 def test_results_that_take_no_file_are_a_problem_unless_a_data_set_in_them_does(healthy, capsys, monkeypatch):

@@ -57,6 +57,19 @@ def test_environment_shortens_epochs_and_refuses_nonsense(folders, monkeypatch):
         make_trainer("nnUNetTrainerSwinUNETRReca")
 
 
+def test_threads_on_the_cpu_are_as_many_as_the_environment_says(folders, monkeypatch):
+    before = torch.get_num_threads()
+    monkeypatch.setenv("nnUNet_reca_threads", str(before + 2))
+    try:
+        make_trainer("nnUNetTrainerSwinUNETRReca")
+        assert torch.get_num_threads() == before + 2
+    finally:
+        torch.set_num_threads(before)
+    monkeypatch.setenv("nnUNet_reca_threads", "0")
+    with pytest.raises(ValueError, match="whole number of at least 1, got '0'"):
+        make_trainer("nnUNetTrainerSwinUNETRReca")
+
+
 def test_failed_start_writes_nothing(folders):
     with pytest.raises(ValueError, match="at least 2 poolings"):
         make_trainer("nnUNetTrainerSwinUNETRReca", make_configuration([8, 8, 8], [[1] * 3, [2] * 3]))

@@ -1,0 +1,142 @@
+"""What a study's jobs are doing, in lines: running trainings, tables, and what failed."""
+
+import math
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from nnunet_reca.study import nnunet
+from nnunet_reca.study.guard import tail
+from nnunet_reca.study.jobs import Job, epochs_of, needs, without_seed
+from nnunet_reca.study.spec import Study
+from nnunet_reca.study.states import DONE, RUNNING, STALE, State, fold_folder, logs_of, state_of
+
+States = Mapping[Job, State]
+#: epochs at the end of a log whose mean time tells how long an epoch takes
+LATEST = 20
+
+
+def states_of(study: Study, folder: Path, jobs: Iterable[Job]) -> dict[Job, State]:
+    """How far all jobs are."""
+    return {job: state_of(study, folder, job) for job in jobs}
+
+
+def training_line(job: Job) -> str:
+    """Epoch of epochs, pseudo Dice and time left of a training."""
+    log, total = logs_of(fold_folder(job)), epochs_of(job.trainer)
+    if not log.epochs:
+        return f"{job}: starts"
+    epoch = max(log.epochs)
+    whole = [e for e in log.epochs.values() if e.pseudo_dice]
+    parts = [f"epoch {epoch + 1} of {total}"]
+    if whole:
+        known = [dice for dice in whole[-1].pseudo_dice if not math.isnan(dice)]
+        parts.append(f"pseudo Dice {statistics.fmean(known):.3f}" if known else "pseudo Dice unknown")
+    each = seconds_per_epoch([job])
+    if log.finished:
+        parts.append("validation")
+    elif each is not None:
+        parts.append(f"{duration(each * (total - epoch))} left")
+    return f"{job}: {', '.join(parts)}"
+
+
+def seconds_per_epoch(jobs: Iterable[Job]) -> float | None:
+    """Mean time of the latest epochs of trainings, None where no log tells it."""
+    times: list[float] = []
+    for job in jobs:
+        log = logs_of(fold_folder(job))
+        times += [epoch.seconds for epoch in log.epochs.values() if epoch.seconds is not None][-LATEST:]
+    return statistics.fmean(times) if times else None
+
+
+def seconds_left(job: Job, state: State, jobs: Sequence[Job]) -> float | None:
+    """Time that a training will take yet, from its own epochs or those of other folds and seeds of its model."""
+    same = [other for other in jobs if _model(other) == _model(job)]
+    each = seconds_per_epoch([job])
+    each = seconds_per_epoch(same) if each is None else each
+    if each is None:
+        return None
+    done = len(logs_of(fold_folder(job)).epochs) if state.name != STALE else 0
+    return each * max(0, epochs_of(job.trainer) - done)
+
+
+def _model(job: Job) -> tuple[str, ...]:
+    return job.kind, job.dataset, without_seed(job.trainer), job.plans, job.configuration
+
+
+def duration(seconds: float) -> str:
+    """A time in the two largest units."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days} d {hours} h"
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def table(states: States) -> list[str]:
+    """A line for each job: what it is, how far, and how long it will take, and their sum."""
+    jobs = list(states)
+    rows, total, unknown = [], 0.0, 0
+    for job, state in states.items():
+        time = ""
+        if job.kind == "train" and state.name != DONE:
+            left = seconds_left(job, state, jobs)
+            time = "unknown" if left is None else duration(left)
+            total, unknown = total + (left or 0), unknown + (left is None)
+        rows.append((str(job), f"{state.name}{f' ({state.why})' if state.why else ''}", time))
+    width = [max(len(row[i]) for row in [*rows, ("job", "state", "")]) for i in range(2)]
+    lines = [f"{'job':{width[0]}}  {'state':{width[1]}}  time"]
+    lines += [f"{name:{width[0]}}  {state:{width[1]}}  {time}".rstrip() for name, state, time in rows]
+    return [*lines, "", _sum(states, total, unknown)]
+
+
+def _sum(states: States, total: float, unknown: int) -> str:
+    left = sum(state.name != DONE for state in states.values())
+    text = f"{len(states)} jobs: {len(states) - left} done, {left} to run"
+    trainings = sum(job.kind == "train" and state.name != DONE for job, state in states.items())
+    if trainings:
+        known = f"{duration(total)} of training, one after another" if trainings > unknown else ""
+        lacking = (
+            f"the time of {unknown} trainings is unknown until an epoch of their models has run" if unknown else ""
+        )
+        text += f"; {'; '.join(filter(None, [known, lacking]))}"
+    return text
+
+
+def running_lines(states: States) -> list[str]:
+    """A line for each job that runs."""
+    running = [job for job, state in states.items() if state.name == RUNNING]
+    return [training_line(job) if job.kind == "train" else f"{job}: runs" for job in running]
+
+
+def counts(states: States) -> str:
+    """How many jobs are how far."""
+    found = Counter(state.name for state in states.values())
+    return ", ".join(f"{number} {name}" for name, number in found.most_common())
+
+
+def failures(study: Study, folder: Path, states: States) -> list[str]:
+    """Which jobs failed, with the last lines of their logs, and which were not started for that."""
+    lines: list[str] = []
+    failed = [job for job, state in states.items() if state.name != DONE and _failure(folder, job)]
+    for job in failed:
+        about = _failure(folder, job)
+        attempts = about.get("attempts", 1)
+        often = f" after {attempts} attempts" if attempts > 1 else ""
+        lines += [f"failed{often}: {job}: {about.get('why', '')}", f"  {folder / job.log}", tail(folder / job.log)]
+    waiting = [job for job, state in states.items() if state.name not in (DONE, RUNNING) and job not in failed]
+    for job in waiting:
+        missing = [other for other in needs(study, job) if states[other].name != DONE]
+        if missing:
+            more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+            lines.append(f"not started: {job}: waits for {missing[0]}{more}")
+    return lines
+
+
+def _failure(folder: Path, job: Job) -> dict[str, object]:
+    about = nnunet.content(folder / "failed" / Path(job.record).relative_to("records"))
+    return about if isinstance(about, dict) else {}

@@ -1,0 +1,40 @@
+"""A small study with nnU-Net itself, from raw data to the page and the evaluation of test scans."""
+
+import json
+import shutil
+import sys
+
+import pytest
+from support.copy_cases import copy_cases
+from support.workspace import EXAMPLE, Workspace
+
+pytest.importorskip("snakemake")
+pytestmark = pytest.mark.slow
+
+TWINS = ("nnUNetTrainerPrimusS_tiny_1epochs", "nnUNetTrainerPrimusSReca_tiny_1epochs")
+
+
+def test_two_twins_train_and_end_on_a_page(tmp_path):
+    workspace = Workspace(tmp_path)
+    workspace.environment |= {"nnUNet_def_n_proc": "1"}
+    raw = workspace.folder / "raw" / EXAMPLE.name
+    copy_cases(EXAMPLE, raw, 5, 1)
+    (raw / "labelsTs").mkdir()
+    (scan,) = (raw / "imagesTs").iterdir()
+    shutil.copy(next((raw / "labelsTr").iterdir()), raw / "labelsTs" / scan.name.replace("_0000", ""))
+    reference = raw / "labelsTs" / scan.name.replace("_0000", "")
+    shutil.copy(next((raw / "imagesTr").glob(f"{next((raw / 'labelsTr').iterdir()).name[:15]}*")), scan)
+    study = tmp_path / "study"
+    words = ("-d", 4, "-tr", *TWINS, "-f", 0, "--seeds", 7, "--device", "cpu", "-o", study, "--retries", 0)
+    said = workspace.run(sys.executable, "-m", "nnunet_reca.cli.study", *words)
+    page = (study / EXAMPLE.name / "comparison" / "report.html").read_text(encoding="utf-8")
+    assert f"page: {study / EXAMPLE.name / 'comparison' / 'report.html'}" in said
+    assert "PrimusSReca_tiny_seed7_1epochs" in page
+    assert (study / EXAMPLE.name / "predictions" / reference.name).is_file()
+    evaluation = json.loads((study / EXAMPLE.name / "evaluation.json").read_text())
+    assert 0 <= evaluation["foreground_mean"]["Dice"] <= 1
+    best = json.loads((study / EXAMPLE.name / "inference_information.json").read_text())
+    assert set(best["all_results"]) == {
+        f"{twin.replace('_1epochs', '_seed7_1epochs')}__nnUNetPlans__3d_fullres" for twin in TWINS
+    }
+    assert "all 9 jobs are done" in workspace.run(sys.executable, "-m", "nnunet_reca.cli.study", study)
