@@ -86,9 +86,9 @@ def _recorded() -> dict[str, str]:
 
 def _content(options: argparse.Namespace) -> dict[str, Any]:
     """Entries of study.yaml that the options give."""
-    names = ("datasets", "trainers", "configurations", "plans", "planners", "folds", "seeds", "device", "gpus")
-    names += ("trainings_per_gpu", "num_gpus", "ensembles", "retries")
-    return {name: value for name in names if (value := getattr(options, name)) is not None}
+    from nnunet_reca.study.spec import READERS
+
+    return {name: value for name in READERS if (value := getattr(options, name, None)) is not None}
 
 
 def _say(line: str) -> None:

@@ -173,7 +173,8 @@ def _devices(study: Study) -> Iterator[str]:
             yield f"gpus: expected none with device {study.device}, got {' '.join(study.gpus)}"
         return
     there = gpus_here(study)
-    unknown = [gpu for gpu in study.gpus if gpu.isdecimal() and int(gpu) >= (_count() if _count() is not None else 999)]
+    number = _count()
+    unknown = [gpu for gpu in study.gpus if gpu.isdecimal() and number is not None and int(gpu) >= number]
     if not there or unknown:
         what = f"GPU {' '.join(unknown)}" if unknown else "GPU"
         yield f"device cuda: PyTorch sees no {what} here; choose others, or say --device cpu"

@@ -52,11 +52,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m nnunet_reca.study.guard", allow_abbrev=False)
     parser.add_argument("record")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("command", nargs=argparse.REMAINDER)
-    options = parser.parse_args(arguments)
-    command = options.command[1:] if options.command[:1] == ["--"] else options.command
+    words = sys.argv[1:] if arguments is None else arguments
+    end = words.index("--") if "--" in words else len(words)
+    options, command = parser.parse_args(words[:end]), words[end + 1 :]
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, _stop)
+        if signal.getsignal(number) != signal.SIG_IGN or number == signal.SIGINT:  # nohup ignores the end of a terminal
+            signal.signal(number, _stop)
     folder = Path.cwd()
     return Guard(study_of(read_study(folder / FILE)), folder, job_of(options.record), options.threads).run(command)
 

@@ -5,21 +5,37 @@ import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from nnunet_reca.study import nnunet
 from nnunet_reca.study.guard import tail
-from nnunet_reca.study.jobs import Job, epochs_of, needs, without_seed
+from nnunet_reca.study.jobs import Job, all_jobs, epochs_of, last_jobs, needs, without_seed
 from nnunet_reca.study.spec import Study
-from nnunet_reca.study.states import DONE, RUNNING, STALE, State, fold_folder, logs_of, state_of
+from nnunet_reca.study.states import DONE, OUTCOMES, RUNNING, STALE, State, fold_folder, logs_of, state_of
 
 States = Mapping[Job, State]
 #: epochs at the end of a log whose mean time tells how long an epoch takes
 LATEST = 20
 
 
-def states_of(study: Study, folder: Path, jobs: Iterable[Job]) -> dict[Job, State]:
-    """How far all jobs are."""
-    return {job: state_of(study, folder, job) for job in jobs}
+def states_of(study: Study, folder: Path) -> dict[Job, State]:
+    """How far all jobs of a study are.
+
+    What is only made for others that are done counts as done: preprocessed data may go when the trainings are there.
+    What is made from others is not done before they are.
+    """
+    states = {job: state_of(study, folder, job) for job in all_jobs(study)}
+    for job in states:
+        unfinished = [other for other in needs(study, job) if states[other].name != DONE]
+        if job.kind in OUTCOMES and states[job].name == DONE and unfinished:
+            states[job] = State(STALE, f"made before {unfinished[0]}")
+    open_jobs = [job for dataset in study.datasets for job in last_jobs(study, dataset) if states[job].name != DONE]
+    wanted = set(open_jobs)
+    while open_jobs:
+        more = {o for o in needs(study, open_jobs.pop()) if states[o].name != DONE} - wanted
+        wanted |= more
+        open_jobs += more
+    return {job: state if job in wanted else State(DONE) for job, state in states.items()}
 
 
 def training_line(job: Job) -> str:
@@ -137,6 +153,6 @@ def failures(study: Study, folder: Path, states: States) -> list[str]:
     return lines
 
 
-def _failure(folder: Path, job: Job) -> dict[str, object]:
+def _failure(folder: Path, job: Job) -> dict[str, Any]:
     about = nnunet.content(folder / "failed" / Path(job.record).relative_to("records"))
     return about if isinstance(about, dict) else {}

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,8 @@ SNAKEFILE = Path(__file__).with_name("Snakefile")
 #: options of Snakemake that send jobs elsewhere, or may do so
 _ELSEWHERE = ("--executor", "-e", "--profile", "--workflow-profile")
 _AMOUNT = ("--cores", "--jobs", "-j")
-#: seconds that Snakemake has to end its jobs when the study is stopped
-GRACE = 60
+#: seconds that Snakemake has to end its jobs when the study is stopped, until it is told with more emphasis
+GRACE = 40
 
 
 @dataclass(frozen=True)
@@ -51,16 +52,16 @@ class Request:
     @property
     def local(self) -> bool:
         """Whether all jobs run on this machine."""
-        given = dict(zip(self.snakemake, [*self.snakemake[1:], ""], strict=True))
-        executor = given.get("--executor", given.get("-e", "local"))
-        return executor == "local" and not any(option in given for option in _ELSEWHERE[2:])
+        words = [part for word in self.snakemake for part in word.split("=", 1)]
+        named = [next_ for word, next_ in pairwise([*words, ""]) if word in _ELSEWHERE]
+        return all(name == "local" for name in named)
 
 
 def show(request: Request, say: Callable[[str], None]) -> int:
     """Say what would run; nothing is written."""
     study = study_of(request.content)
     check(study, request.folder, local=request.local)
-    for line in [*_changes(request.folder, study), *table(states_of(study, request.folder, all_jobs(study)))]:
+    for line in [*_changes(request.folder, study), *table(states_of(study, request.folder))]:
         say(line)
     return 0
 
@@ -68,7 +69,7 @@ def show(request: Request, say: Callable[[str], None]) -> int:
 def status(request: Request, say: Callable[[str], None]) -> int:
     """Say how far a study is, which may run elsewhere."""
     study = study_of(request.content)
-    states = states_of(study, request.folder, all_jobs(study))
+    states = states_of(study, request.folder)
     for line in [*table(states), *running_lines(states), *failures(study, request.folder, states), counts(states)]:
         say(line)
     return 0
@@ -85,9 +86,8 @@ def run(request: Request, say: Callable[[str], None]) -> int:
     """
     study = study_of(request.content)
     check(study, request.folder, local=request.local)
-    stale = [job for job, state in states_of(study, request.folder, all_jobs(study)).items() if state.name == STALE]
     if not request.repeat_trainings:
-        _refuse(study, request.folder, [job for job in stale if job.kind == "train"])
+        _refuse(_changed_trainings(states_of(study, request.folder)))
     lock = _lock(study, request, say)
     if lock is None:
         return 130
@@ -95,10 +95,9 @@ def run(request: Request, say: Callable[[str], None]) -> int:
         for line in _changes(request.folder, study):
             say(line)
         _write(request.folder, study)
-        jobs = all_jobs(study)
-        states = _reconcile(study, request, jobs, say)
+        states = _reconcile(study, request, say)
         if all(state.name == DONE for state in states.values()):
-            say(f"all {len(jobs)} jobs are done")
+            say(f"all {len(states)} jobs are done")
             return _conclude(study, request.folder, states, 0, say)
         return _execute(study, request, states, lock, say)
     finally:
@@ -122,12 +121,15 @@ def _lock(study: Study, request: Request, say: Callable[[str], None]) -> int | N
     return lock
 
 
-def _refuse(study: Study, folder: Path, trainings: Sequence[Job]) -> None:
-    if trainings:
-        states = states_of(study, folder, trainings)
-        lines = [f"{job}: {state.why}" for job, state in states.items()]
+def _changed_trainings(states: States) -> dict[Job, str]:
+    """Trainings that were made with other plans, and what is different."""
+    return {job: state.why for job, state in states.items() if job.kind == "train" and state.name == STALE}
+
+
+def _refuse(changed: Mapping[Job, str]) -> None:
+    if changed:
         remedy = "say --repeat_trainings to put these models aside, into replaced/ beside them, and train them anew"
-        raise Problems([*lines, remedy], "finished trainings would be repeated")
+        raise Problems([f"{job}: {why}" for job, why in changed.items()] + [remedy], "trainings would be repeated")
 
 
 def _changes(folder: Path, study: Study) -> list[str]:
@@ -158,12 +160,14 @@ def _write(folder: Path, study: Study) -> None:
     nnunet.write_whole(file, text_of(replace(study, versions=versions())))
 
 
-def _reconcile(study: Study, request: Request, jobs: Sequence[Job], say: Callable[[str], None]) -> States:
+def _reconcile(study: Study, request: Request, say: Callable[[str], None]) -> States:
     """Records as nnU-Net's files have it: of what is done, by whomever, and of nothing else."""
     folder = request.folder
     shutil.rmtree(folder / "failed", ignore_errors=True)
-    states = states_of(study, folder, jobs)
-    moved = {}
+    models = {(job.dataset, job.model): job for job in _changed_trainings(states_of(study, folder))}
+    for job in models.values():  # which the user has asked for
+        say(f"put aside: {job.model}, now {put_aside(job)}")
+    states = states_of(study, folder)
     for job, state in states.items():
         record = folder / job.record
         if state.name == DONE:
@@ -171,15 +175,12 @@ def _reconcile(study: Study, request: Request, jobs: Sequence[Job], say: Callabl
                 entries = {"job": str(job), "found": "done before", "depends": depends(study, folder, job)}
                 nnunet.write_record(record, entries)
             continue
-        if state.name == STALE and job.kind == "train" and job.model not in moved:
-            moved[job.model] = put_aside(job)
-            say(f"put aside: {job.model}, now {moved[job.model]}")
-        elif state.name == STALE:
+        if state.name == STALE:
             say(f"repeats: {job}: {state.why}")
         elif record.is_file():
             say(f"goes back to: {job}: {state.why or 'its files are gone'}")
         record.unlink(missing_ok=True)
-    return states_of(study, folder, jobs) if moved else states
+    return states
 
 
 def command(study: Study, request: Request) -> list[str]:
@@ -247,13 +248,13 @@ def _execute(study: Study, request: Request, states: States, lock: int, say: Cal
         return 130
     finally:
         signal.signal(signal.SIGTERM, before)
-    after = states_of(study, request.folder, states)
+    after = states_of(study, request.folder)
     return _conclude(study, request.folder, after, process.returncode, say)
 
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:
     """Ask Snakemake and the jobs of this machine to end, and see to it that they do."""
-    for number, patience in ((signal.SIGINT, GRACE), (signal.SIGKILL, None)):
+    for number, patience in ((signal.SIGINT, GRACE), (signal.SIGTERM, GRACE), (signal.SIGKILL, None)):
         try:
             os.killpg(process.pid, number)
             process.wait(patience)

@@ -65,7 +65,7 @@ def test_a_killed_training_goes_on_from_its_checkpoint_and_a_finished_one_is_lef
     study, training = Study(nnunet), job()
     (nnunet.control / f"{TRAINER}_0").write_text("die")
     status, said = study.run(training)
-    assert status == 128 + signal.SIGKILL and "ended with SIGKILL" in said
+    assert (status, "ended with SIGKILL" in said) == (128 + signal.SIGKILL, True), said
     assert study.record(training) is None
     assert study.run(training)[0] == 0
     logs = "".join(file.read_text() for file in sorted(nnunet.fold(TRAINER).glob("*.txt")))

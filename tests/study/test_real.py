@@ -19,11 +19,10 @@ def test_two_twins_train_and_end_on_a_page(tmp_path):
     workspace.environment |= {"nnUNet_def_n_proc": "1"}
     raw = workspace.folder / "raw" / EXAMPLE.name
     copy_cases(EXAMPLE, raw, 5, 1)
-    (raw / "labelsTs").mkdir()
     (scan,) = (raw / "imagesTs").iterdir()
-    shutil.copy(next((raw / "labelsTr").iterdir()), raw / "labelsTs" / scan.name.replace("_0000", ""))
-    reference = raw / "labelsTs" / scan.name.replace("_0000", "")
-    shutil.copy(next((raw / "imagesTr").glob(f"{next((raw / 'labelsTr').iterdir()).name[:15]}*")), scan)
+    reference = EXAMPLE / "labelsTs" / scan.name.replace("_0000", "")
+    (raw / "labelsTs").mkdir()
+    shutil.copy(reference, raw / "labelsTs")
     study = tmp_path / "study"
     words = ("-d", 4, "-tr", *TWINS, "-f", 0, "--seeds", 7, "--device", "cpu", "-o", study, "--retries", 0)
     said = workspace.run(sys.executable, "-m", "nnunet_reca.cli.study", *words)
