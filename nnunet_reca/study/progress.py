@@ -144,12 +144,13 @@ def failures(study: Study, folder: Path, states: States) -> list[str]:
         attempts = about.get("attempts", 1)
         often = f" after {attempts} attempts" if attempts > 1 else ""
         lines += [f"failed{often}: {job}: {about.get('why', '')}", f"  {folder / job.log}", tail(folder / job.log)]
-    waiting = [job for job, state in states.items() if state.name not in (DONE, RUNNING) and job not in failed]
-    for job in waiting:
-        missing = [other for other in needs(study, job) if states[other].name != DONE]
-        if missing:
-            more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-            lines.append(f"not started: {job}: waits for {missing[0]}{more}")
+    stopped = set(failed)
+    for job, state in states.items():  # each after those that it waits for
+        blocking = [other for other in needs(study, job) if other in stopped]
+        if blocking and state.name not in (DONE, RUNNING):
+            stopped.add(job)
+            more = f" and {len(blocking) - 1} more" if len(blocking) > 1 else ""
+            lines.append(f"not started: {job}: waits for {blocking[0]}{more}")
     return lines
 
 
