@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from nnunet_reca.results.logs import TrainingLog
 from nnunet_reca.study import nnunet
 from nnunet_reca.study.guard import tail
 from nnunet_reca.study.jobs import Job, all_jobs, epochs_of, last_jobs, needs, without_seed
@@ -53,7 +54,7 @@ def training_line(job: Job) -> str:
     if log.finished:
         parts.append("validation")
     elif each is not None:
-        parts.append(f"{duration(each * (total - epoch))} left")
+        parts.append(f"{duration(each * max(0, total - _completed(log)))} left")
     return f"{job}: {', '.join(parts)}"
 
 
@@ -73,8 +74,13 @@ def seconds_left(job: Job, state: State, jobs: Sequence[Job]) -> float | None:
     each = seconds_per_epoch(same) if each is None else each
     if each is None:
         return None
-    done = len(logs_of(fold_folder(job)).epochs) if state.name != STALE else 0
+    done = _completed(logs_of(fold_folder(job))) if state.name != STALE else 0
     return each * max(0, epochs_of(job.trainer) - done)
+
+
+def _completed(log: TrainingLog) -> int:
+    """Epochs that a training has ended."""
+    return 1 + max((number for number, epoch in log.epochs.items() if epoch.seconds is not None), default=-1)
 
 
 def _model(job: Job) -> tuple[str, ...]:

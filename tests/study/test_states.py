@@ -1,6 +1,7 @@
 """How far jobs are, by what nnU-Net left."""
 
 import json
+import os
 import zipfile
 
 import pytest
@@ -99,8 +100,6 @@ def test_a_training_with_other_plans_is_told_from_one_whose_trainer_chose_its_ne
 
 
 def test_a_locked_training_runs_and_no_longer_when_its_holder_is_gone(planned):
-    import os
-
     holder = grasp(lock_file(planned.study, TRAINING))
     assert state(planned).name == RUNNING
     os.close(holder)
