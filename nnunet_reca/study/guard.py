@@ -22,7 +22,7 @@ from nnunet_reca.study import nnunet, steps
 from nnunet_reca.study.jobs import Job, job_of
 from nnunet_reca.study.locks import take_devices, wait_for
 from nnunet_reca.study.spec import FILE, ON_DEVICE, Study, read_study, study_of
-from nnunet_reca.study.states import OUTCOMES, STALE, depends, lock_file, outcome, unfinished
+from nnunet_reca.study.states import OUTCOMES, STALE, data_lock, depends, lock_file, outcome, unfinished
 from nnunet_reca.trainers.variables import THREADS_VARIABLE
 
 #: JSON that the command sets for jobs on its own machine: where that is, and which devices they may take
@@ -106,7 +106,9 @@ class Guard:
     def _attempt(self, command: Sequence[str], lock: int) -> int:
         command = steps.command_of(self.job, command, self._note)
         environment = self._environment()
-        devices: list[int] = []
+        devices, held = [], [lock]
+        if self.job.kind == "train":
+            held.append(wait_for(data_lock(self.job), lambda: self._note("waits for its data"), shared=True))
         local = json.loads(environment.get(LOCAL, "{}"))
         if self.job.kind in ON_DEVICE and local.get("place") == place() and local.get("gpus"):
             number = int(self.study.resources(self.job.kind).get("gpu", 1))
@@ -116,7 +118,7 @@ class Guard:
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(names)
             self._note(f"has GPU {', '.join(names)}")
         begin = time.time()
-        status = self._execute(command, environment, [lock, *devices])
+        status = self._execute(command, environment, [*held, *devices])
         if status:
             return self._fail(status, f"ended with {status if status > 0 else signal.Signals(-status).name}")
         steps.complete(self.study, self.folder, self.job)

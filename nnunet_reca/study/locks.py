@@ -15,8 +15,11 @@ PATIENCE = 0.5
 _WITHOUT = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 
 
-def grasp(file: Path) -> int | None:
+def grasp(file: Path, *, shared: bool = False) -> int | None:
     """Take a lock; None where somebody else has it.
+
+    Args:
+        shared: with others who share it.
 
     Returns:
         A file descriptor. The lock ends when it is closed here and in all processes that inherited it.
@@ -29,7 +32,7 @@ def grasp(file: Path) -> int | None:
     except PermissionError:  # of somebody who shares the results
         descriptor = os.open(file, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno in _WITHOUT:
             return descriptor
@@ -57,18 +60,19 @@ def held(file: Path) -> bool:
     return False
 
 
-def wait_for(file: Path, waits: Callable[[], None] = lambda: None) -> int:
+def wait_for(file: Path, waits: Callable[[], None] = lambda: None, *, shared: bool = False) -> int:
     """Take a lock as soon as it is free.
 
     Args:
         waits: called once where it is not free at once.
+        shared: with others who share it.
     """
-    descriptor = grasp(file)
+    descriptor = grasp(file, shared=shared)
     if descriptor is None:
         waits()
     while descriptor is None:
         time.sleep(PATIENCE)
-        descriptor = grasp(file)
+        descriptor = grasp(file, shared=shared)
     return descriptor
 
 

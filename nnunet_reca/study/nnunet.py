@@ -109,10 +109,15 @@ def resolved(plans: Mapping[str, Any], configuration: str) -> dict[str, Any]:
 
 def stored_cases(dataset: str, plans: str, configuration: str) -> set[str]:
     """Preprocessed cases; a case's properties are written last."""
-    found = plans_content(dataset, plans)
-    identifier = resolved(found, configuration).get("data_identifier") if found else None
+    identifier = data_identifier(dataset, plans, configuration)
     folder = preprocessed(dataset) / str(identifier)
     return {file.stem for file in folder.glob("*.pkl")} if identifier and folder.is_dir() else set()
+
+
+def data_identifier(dataset: str, plans: str, configuration: str) -> str | None:
+    """Folder of a configuration's preprocessed data, which several may share; None where there are no plans yet."""
+    found = plans_content(dataset, plans)
+    return resolved(found, configuration).get("data_identifier") if found else None
 
 
 def whole_checkpoint(file: Path) -> bool:

@@ -40,14 +40,22 @@ def fold_folder(job: Job) -> Path:
 
 
 def lock_file(study_folder: Path, job: Job) -> Path:
-    """What a job locks: the data set's preprocessed data, the fold, the data set's choice, or its own outcome."""
-    if job.kind in ("fingerprint", "plan", "preprocess"):
-        return nnunet.preprocessed(job.dataset) / nnunet.OWN / "data.lock"
+    """What a job locks: the data set's plans, its data, the fold, the choice of the best, or its own outcome."""
+    if job.kind in ("fingerprint", "plan"):
+        return nnunet.preprocessed(job.dataset) / nnunet.OWN / "plans.lock"
+    if job.kind == "preprocess":
+        return data_lock(job)
     if job.kind == "train":
         return nnunet.results(job.dataset) / nnunet.OWN / f"{job.model}__fold_{job.fold}.lock"
     if job.kind == "best":
         return nnunet.results(job.dataset) / nnunet.OWN / "best.lock"
     return study_folder / "locks" / f"{job.dataset}_{job.kind}.lock"
+
+
+def data_lock(job: Job) -> Path:
+    """Lock of preprocessed data, which trainings share: preprocessing begins with removing what is there."""
+    identifier = nnunet.data_identifier(job.dataset, job.plans, job.configuration)
+    return nnunet.preprocessed(job.dataset) / nnunet.OWN / f"{identifier}.lock"
 
 
 def state_of(study: Study, folder: Path, job: Job) -> State:
@@ -73,7 +81,7 @@ def runs(folder: Path, job: Job) -> bool:
             return time.time() - mark.stat().st_mtime < SILENCE
         except OSError:
             return False
-    alone = job.kind in ("train", "predict", "evaluate", "compare")  # others share their lock with their kind
+    alone = job.kind in ("train", "predict", "evaluate", "compare")  # others share their lock
     return held(lock_file(folder, job)) if alone else _alive(about)
 
 

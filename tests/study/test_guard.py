@@ -149,6 +149,19 @@ def test_batch_jobs_keep_the_devices_that_their_cluster_gave_them(nnunet):
     assert nnunet.calls("train")[0]["CUDA_VISIBLE_DEVICES"] == "7"
 
 
+def test_data_are_not_preprocessed_anew_while_a_training_reads_them(nnunet):
+    study, data = Study(nnunet), Job("preprocess", DATASET, plans="nnUNetPlans", configuration="3d_fullres")
+    training = study.start(job(), FAKE_EPOCH="0.4")
+    wait_until(lambda: nnunet.calls("train"))
+    (nnunet.preprocessed / "nnUNetPlans_3d_fullres" / "case_3.pkl").unlink()  # so that there is something to do
+    command = ["nnUNetv2_preprocess", "-d", "998", "-c", "3d_fullres"]
+    words = [sys.executable, "-m", "nnunet_reca.study.guard", data.record, "--", *command]
+    assert subprocess.run(words, cwd=study.folder, timeout=60).returncode == 0
+    assert training.poll() == 0 or training.wait(5) == 0
+    (call,) = nnunet.calls("preprocess")
+    assert call["time"] - nnunet.calls("train")[0]["time"] > 1.5
+
+
 def test_trainings_with_other_plans_are_never_touched(nnunet):
     study = Study(nnunet)
     study.run(job())
