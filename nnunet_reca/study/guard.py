@@ -106,7 +106,7 @@ class Guard:
     def _attempt(self, command: Sequence[str], lock: int) -> int:
         command = steps.command_of(self.job, command, self._note)
         environment = self._environment()
-        devices, held = [], [lock]
+        held = [lock]
         if self.job.kind == "train":
             held.append(wait_for(data_lock(self.job), lambda: self._note("waits for its data"), shared=True))
         local = json.loads(environment.get(LOCAL, "{}"))
@@ -115,10 +115,11 @@ class Guard:
             names, devices = take_devices(
                 local["gpus"], number, local.get("slots", 1), lambda: self._note("waits for a free GPU")
             )
+            held += devices
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(names)
             self._note(f"has GPU {', '.join(names)}")
         begin = time.time()
-        status = self._execute(command, environment, [*held, *devices])
+        status = self._execute(command, environment, held)
         if status:
             return self._fail(status, f"ended with {status if status > 0 else signal.Signals(-status).name}")
         steps.complete(self.study, self.folder, self.job)
