@@ -1,8 +1,9 @@
 """A SLURM of one node on this machine, from configuration to the last process, in one folder of its own.
 
-``python tests/integration/slurm_cluster.py [FOLDER]`` starts one and keeps it up until Ctrl-C; ``study_on_slurm.py`` uses
-it for its scenario. Everything is private to the folder: key, sockets, spool, logs, ports, configuration (``SLURM_CONF``),
-so that a SLURM that runs on the machine anyway is neither used nor disturbed. No accounting, as on many small clusters.
+``python tests/integration/slurm_cluster.py [FOLDER]`` starts one and keeps it up until Ctrl-C; ``study_on_slurm.py``
+uses it for its scenario. Everything is private to the folder: key, sockets, spool, logs, ports, configuration
+(``SLURM_CONF``), so that a SLURM that runs on the machine anyway is neither used nor disturbed. No accounting, as on
+many small clusters.
 """
 
 import os
@@ -97,7 +98,7 @@ class Cluster:
         return {**outside, "PATH": path, "SLURM_CONF": str(self.folder / "slurm.conf")}
 
     def __enter__(self) -> Self:
-        """Write the configuration and start the daemons; RuntimeError with the ends of their logs if they do not come up."""
+        """Write the configuration and start the daemons; RuntimeError with their logs if they do not come up."""
         self._write()
         munge = self.folder / "munge"
         files = {"socket": "socket", "key-file": "key", "log-file": "log", "pid-file": "pid", "seed-file": "seed"}
@@ -212,7 +213,7 @@ def main() -> int:
     chosen = Path(sys.argv[1]) if len(sys.argv) > 1 else None
     folder = chosen or Path(tempfile.mkdtemp(prefix="nnunet_reca_slurm."))
     try:
-        with Cluster(folder) as cluster:
+        with Cluster(folder):
             print(f"export SLURM_CONF={folder.resolve()}/slurm.conf PATH={folder.resolve()}/bin:$PATH", flush=True)
             print("runs until Ctrl-C", flush=True)
             signal.sigwait({signal.SIGINT, signal.SIGTERM})

@@ -6,6 +6,7 @@ must reach its page, without two processes at one training and without a change 
 """
 
 import argparse
+import contextlib
 import os
 import re
 import shutil
@@ -67,6 +68,14 @@ class Training:
     gpus: str
 
 
+def parent_of(process: int) -> int:
+    """Of a process; 0 where it has ended."""
+    try:
+        return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
+
+
 def files_of(folder: Path) -> dict[str, tuple[int, int]]:
     """Time of change in ns and size of every file below a folder."""
     found = {}
@@ -115,6 +124,18 @@ class Scenario:
             )
         say(f"started: {' '.join(words)}")
 
+    def kill(self) -> None:
+        """Kill the command with the Snakemake that it started; the jobs are children of SLURM."""
+        assert self.command
+        doomed = {self.command.pid}
+        for _ in range(5):  # generations
+            doomed |= {process for process in self.cluster.processes() if parent_of(process) in doomed}
+        for process in doomed:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        self.command.wait()
+        self.command = None
+
     def look(self) -> list[Training]:
         """Look at jobs and processes, say what changed; the trainings that run."""
         for number, (state, comment) in self.cluster.jobs().items():
@@ -141,15 +162,14 @@ class Scenario:
         for process, environment in self.cluster.processes().items():
             try:
                 words = Path(f"/proc/{process}/cmdline").read_bytes().decode().split("\0")
-                parent = int(re.search(r"^PPid:\s*(\d+)", Path(f"/proc/{process}/status").read_text(), re.M)[1])
-            except (OSError, TypeError):  # ended meanwhile
+            except OSError:  # ended meanwhile
                 continue
             at = next((i for i, word in enumerate(words[:3]) if Path(word).name == "nnUNetv2_train"), None)
             if at is not None:
                 name = f"{words[words.index('-tr') + 1]} fold {words[at + 3]}"
                 gpus = environment.get("CUDA_VISIBLE_DEVICES", "none")
-                found[process] = parent, Training(name, process, environment.get("SLURM_JOB_ID", ""), gpus)
-        return [training for parent, training in found.values() if parent not in found]
+                found[process] = Training(name, process, environment.get("SLURM_JOB_ID", ""), gpus)
+        return [training for process, training in found.items() if parent_of(process) not in found]
 
     def wait(self, what: str, ready: Callable[[list[Training]], object], minutes: float = 45) -> list[Training]:
         """Look every second until something is so."""
@@ -187,11 +207,8 @@ class Scenario:
         say(f"kill -9 {second.process}: {second.name}, in epoch {self.epochs(second.name)[-1]}")
         os.kill(second.process, signal.SIGKILL)
         third = self.victim("a training to run on without the command", {first.name, second.name})
-        say(f"kill -9 of the command, while job {third.job} trains {third.name}")
-        assert self.command
-        os.killpg(self.command.pid, signal.SIGKILL)
-        self.command.wait()
-        self.command = None
+        say(f"kill -9 of the command and its Snakemake, while job {third.job} trains {third.name}")
+        self.kill()
         time.sleep(5)
         expect(any(t.process == third.process for t in self.look()), "the job goes on without the command")
         self.start()
@@ -287,9 +304,8 @@ def main() -> int:
             try:
                 scenario.run()
             finally:
-                if scenario.command and scenario.command.poll() is None:
-                    os.killpg(scenario.command.pid, signal.SIGKILL)
-                    scenario.command.wait()
+                if scenario.command:
+                    scenario.kill()
         left = cluster.processes()
         expect(not left or set(left) == {os.getpid()}, "nothing of the cluster is left running")
     except SystemExit as stopped:
