@@ -16,6 +16,7 @@ from typing import Any
 from nnunet_reca.results.access import nearest, obstacle
 from nnunet_reca.results.problems import Problems, first_line
 from nnunet_reca.study import nnunet
+from nnunet_reca.study.cluster import on_slurm, slurm_problems
 from nnunet_reca.study.fit import fit_problems
 from nnunet_reca.study.jobs import all_jobs, takes_seeds, without_seed
 from nnunet_reca.study.spec import PLANNERS, Study
@@ -28,17 +29,18 @@ OLDEST_PYTHON = (3, 11)
 STOCK = ("nnUNetTrainer",)
 
 
-def check(study: Study, folder: Path, *, local: bool) -> None:
+def check(study: Study, folder: Path, *, local: bool, snakemake: Sequence[str] = ()) -> None:
     """Check machine, folders, data, plans and trainers.
 
     Args:
         folder: of the study.
         local: whether jobs run on this machine.
+        snakemake: options of Snakemake.
 
     Raises:
         Problems: naming everything that is wrong.
     """
-    problems = [*_engine(), *_folders(folder)]
+    problems = [*_engine(), *(slurm_problems(snakemake) if on_slurm(snakemake) else ()), *_folders(folder)]
     if all(os.path.isdir(os.environ.get(name) or "") for name in nnunet.FOLDERS[1:]):
         problems += [*_data(study, folder), *_plans(study)]
     problems += [*_seeds(study), *_trainers(study), *(_devices(study) if local else _several_gpus(study))]

@@ -139,11 +139,14 @@ class Guard:
         cores = {
             "nnUNet_n_proc_DA": str(min(12, workers)),
             "nnUNet_def_n_proc": str(min(8, self.threads)),
-            "OMP_NUM_THREADS": str(self.threads if cpu else 1),
             THREADS_VARIABLE: str(self.threads),
             "PYTHON_CPU_COUNT": str(self.threads),  # what nnU-Net's -device cpu asks for, from Python 3.13 on
         }
-        environment = {**cores, **os.environ, "PYTHONUNBUFFERED": "1", **self.study.environment}
+        # Snakemake sets these to the cores of the job, which would be each worker's
+        each = dict.fromkeys(
+            ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(self.threads if cpu else 1)
+        )
+        environment = {**cores, **os.environ, **each, "PYTHONUNBUFFERED": "1", **self.study.environment}
         if self.job.kind != "train" and environment["nnUNet_n_proc_DA"] == "0":  # of which planning makes an error
             environment["nnUNet_n_proc_DA"] = "1"
         return environment

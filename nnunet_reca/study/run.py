@@ -16,6 +16,7 @@ from typing import Any
 from nnunet_reca.results.problems import Problems
 from nnunet_reca.study import nnunet
 from nnunet_reca.study.checks import check, gpus_here
+from nnunet_reca.study.cluster import on_slurm, slurm_options, value_of
 from nnunet_reca.study.display import Display
 from nnunet_reca.study.guard import LOCAL, place, tail
 from nnunet_reca.study.jobs import Job, all_jobs
@@ -60,7 +61,7 @@ class Request:
 def show(request: Request, say: Callable[[str], None]) -> int:
     """Say what would run; nothing is written."""
     study = study_of(request.content)
-    check(study, request.folder, local=request.local)
+    check(study, request.folder, local=request.local, snakemake=request.snakemake)
     for line in [*_changes(request.folder, study), *table(states_of(study, request.folder))]:
         say(line)
     return 0
@@ -85,7 +86,7 @@ def run(request: Request, say: Callable[[str], None]) -> int:
         ValueError: if it cannot start; nothing is written then.
     """
     study = study_of(request.content)
-    check(study, request.folder, local=request.local)
+    check(study, request.folder, local=request.local, snakemake=request.snakemake)
     if not request.repeat_trainings:
         _refuse(_changed_trainings(states_of(study, request.folder)))
     lock = _lock(study, request, say)
@@ -191,6 +192,9 @@ def command(study: Study, request: Request) -> list[str]:
         words += ["--snakefile", str(SNAKEFILE)]
     words += ["--directory", str(request.folder), "--keep-going", "--rerun-incomplete", "--nolock", "--drop-metadata"]
     words += ["--rerun-triggers", "input"]
+    if value_of(given, "--retries", "--restart-times", "-T") is None:
+        # not by the rules, whose word counts in the Snakemake inside of a cluster's job, too: retries of retries
+        words += ["--retries", str(study.retries)]
     if request.local:
         cores = _cores()
         if not set(_AMOUNT) & set(given):
@@ -201,6 +205,8 @@ def command(study: Study, request: Request) -> list[str]:
         if study.threads("train") == STEPS["train"]["threads"] and "--set-threads" not in given:
             share = cores if study.device != "cuda" else cores * study.num_gpus // slots
             words += ["--set-threads", f"train={max(1, min(share, cores, STEPS['train']['threads']))}"]
+    elif on_slurm(given):
+        words += slurm_options(given, request.folder)
     return [*words, *given]
 
 

@@ -87,8 +87,9 @@ class Study:
     versions: Mapping[str, str] = field(default_factory=dict)
 
     def step(self, name: str) -> dict[str, Any]:
-        """Cores and resources of a step; one that computes on a GPU asks for it."""
-        gpu = {"gpu": self.num_gpus if name == "train" else 1} if self.device == "cuda" and name in ON_DEVICE else {}
+        """Cores and resources of a step; one that computes on GPUs asks for them, all on one machine."""
+        number = self.num_gpus if name == "train" else 1
+        gpu = {"gpu": number, "nodes": 1} if self.device == "cuda" and name in ON_DEVICE else {}
         return {**gpu, **self.steps[name]}
 
     def threads(self, name: str) -> int:

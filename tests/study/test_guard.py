@@ -134,6 +134,7 @@ def test_a_guard_that_is_told_to_end_ends_its_training(nnunet):
 def test_each_training_has_a_gpu_of_its_own_in_two_studies(nnunet):
     studies = [Study(nnunet, name, device="cuda") for name in ("first", "second")]
     local = {LOCAL: json.dumps({"place": place(), "gpus": ["2", "5"], "slots": 1}), "FAKE_EPOCH": "0.3"}
+    local["OMP_NUM_THREADS"] = "4"  # Snakemake's, which each worker would take for itself
     guards = [study.start(job(fold), **local) for fold, study in enumerate([*studies, studies[0]])]
     assert [guard.wait(60) for guard in guards] == [0, 0, 0]
     calls = nnunet.calls("train")

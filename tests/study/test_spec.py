@@ -47,7 +47,7 @@ def test_written_study_reads_back_as_it_was(tmp_path):
     (tmp_path / FILE).write_text(text_of(study))
     assert study_of(read_study(tmp_path / FILE)) == study
     assert study.plans == ("nnUNetResEncUNetMPlans",)
-    assert study.step("train") == {**STEPS["train"], "threads": 4, "slurm_partition": "gpu", "gpu": 1}
+    assert study.step("train") == {**STEPS["train"], "threads": 4, "slurm_partition": "gpu", "gpu": 1, "nodes": 1}
 
 
 def test_differences_name_each_changed_entry():
