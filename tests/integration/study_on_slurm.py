@@ -1,8 +1,9 @@
 """A small study through a real SLURM, with kills on the way; run by hand, as root: ``--help`` says more.
 
 Two twins x two folds x two seeds, tiny and short, on the example data. On the way one job is cancelled, one training is
-killed, and the command itself is killed with the jobs of its run in the queue; then the same command goes on. The study
-must reach its page, without two processes at one training and without a change to a training that was done.
+killed, one job is taken back into the queue as if it were pre-empted, and the command itself is killed while a job of
+its run trains; then the same command goes on. The study must reach its page, without two processes at one training and
+without a change to a training that was done.
 """
 
 import argparse
@@ -158,18 +159,20 @@ class Scenario:
 
     def trainings(self) -> list[Training]:
         """Processes of nnUNetv2_train, workers of their own aside."""
-        found = {}
+        found = []
         for process, environment in self.cluster.processes().items():
             try:
                 words = Path(f"/proc/{process}/cmdline").read_bytes().decode().split("\0")
+                if os.getsid(process) != process:  # a worker; the guard gives each training a session of its own
+                    continue
             except OSError:  # ended meanwhile
                 continue
             at = next((i for i, word in enumerate(words[:3]) if Path(word).name == "nnUNetv2_train"), None)
             if at is not None:
                 name = f"{words[words.index('-tr') + 1]} fold {words[at + 3]}"
                 gpus = environment.get("CUDA_VISIBLE_DEVICES", "none")
-                found[process] = Training(name, process, environment.get("SLURM_JOB_ID", ""), gpus)
-        return [training for process, training in found.items() if parent_of(process) not in found]
+                found.append(Training(name, process, environment.get("SLURM_JOB_ID", ""), gpus))
+        return found
 
     def wait(self, what: str, ready: Callable[[list[Training]], object], minutes: float = 45) -> list[Training]:
         """Look every second until something is so."""
@@ -206,14 +209,18 @@ class Scenario:
         second = self.victim("a training to kill", {first.name})
         say(f"kill -9 {second.process}: {second.name}, in epoch {self.epochs(second.name)[-1]}")
         os.kill(second.process, signal.SIGKILL)
-        third = self.victim("a training to run on without the command", {first.name, second.name})
+        taken = self.victim("a training to pre-empt", {first.name, second.name})
+        say(f"scontrol requeue {taken.job}: {taken.name}, in epoch {self.epochs(taken.name)[-1]}")
+        self.cluster.ask("scontrol", "requeue", taken.job)
+        self.wait("the pre-empted training to end", lambda running: taken.process not in {t.process for t in running})
+        third = self.victim("a training to run on without the command", {first.name, second.name, taken.name})
         say(f"kill -9 of the command and its Snakemake, while job {third.job} trains {third.name}")
         self.kill()
         time.sleep(5)
         expect(any(t.process == third.process for t in self.look()), "the job goes on without the command")
         self.start()
         self.wait("the study to complete", lambda running: self.command and self.command.poll() == 0)
-        self.check({first.name, second.name}, third)
+        self.check({first.name, second.name, taken.name}, third)
         submitted = len(self.states)
         self.start()
         self.wait("the command to see that all is done", lambda running: self.command and self.command.poll() == 0, 5)
