@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """A small study through a real SLURM, with kills on the way; run by hand, as root: ``--help`` says more.
 
 Two twins x two folds x two seeds, tiny and short, on the example data. On the way one job is cancelled, one training is
