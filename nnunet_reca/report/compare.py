@@ -17,10 +17,12 @@ import nnunet_reca
 from nnunet_reca.report.gather import Gathered, gather
 from nnunet_reca.report.models import asked_for, find_models
 from nnunet_reca.report.naming import CONFIGURATION, FOLDS, PLANS, report_name, short_names
+from nnunet_reca.report.runs import UNSEEDED, runs_of, seed_name
 from nnunet_reca.results.output import ReportFolder
 
 if TYPE_CHECKING:
     from nnunet_reca.report.figures import Drawing
+    from nnunet_reca.report.models import Model
     from nnunet_reca.report.scores import Scores
     from nnunet_reca.report.statistics import Paired
 
@@ -94,7 +96,7 @@ def _gather(comparison: Comparison) -> tuple[Path, Gathered]:
     dataset = _dataset_name(comparison.dataset)
     results = _folder("nnUNet_results") / dataset
     names = asked_for(comparison.trainers, comparison.configurations, comparison.plans)
-    output = comparison.output or results / report_name(names, comparison.folds)
+    output = comparison.output or results / report_name(list(runs_of(names).values()), comparison.folds)
     output = FOLDER.usable(output, overwrite=comparison.overwrite)
     models = find_models(results, names, comparison.folds, comparison.dataset)
     versions = {name: _version(name) for name in PACKAGES}
@@ -154,18 +156,20 @@ def _version(package: str) -> str:
 
 
 def _measure_and_write(comparison: Comparison, output: Path, gathered: Gathered) -> Outcome:
-    from nnunet_reca.report import figures, measure, overlays, statistics, wording
+    from nnunet_reca.report import figures, measure, overlays, statistics, summary, wording
 
     scores = measure.measure(
         gathered.models,
+        gathered.runs,
         gathered.common,
         gathered.references,
         gathered.reader,
         tolerance=comparison.tolerance,
         processes=comparison.processes,
     )
-    names = short_names([model.name for model in gathered.models])
+    names = short_names(list(dict.fromkeys(run.model for run in gathered.runs.values())))
     paired = statistics.compare(scores, all_pairs=comparison.all_pairs)
+    brief = summary.summarise(paired, scores, gathered.costs, names)
     sentences = [wording.sentence(p, scores.unit, names) for p in wording.headline_pairs(paired)]
     with FOLDER.written(output, overwrite=comparison.overwrite) as folder:
         place = folder / "figures"
@@ -176,8 +180,10 @@ def _measure_and_write(comparison: Comparison, output: Path, gathered: Gathered)
             "training_drawings": [training] if training else [],
             "case_drawings": overlays.draw_overlays(gathered, scores, names, place, comparison.overlays),
         }
-        _write(folder, gathered, _about(comparison, gathered), scores, paired, names, sentences, drawings)
-    return Outcome(output, tuple(sentences))
+        about = _about(comparison, gathered) | {"summary": list(brief.sentences)}
+        words = _words(gathered, scores, names) | {"summary": brief, "sentences": sentences}
+        _write(folder, gathered, about, scores, paired, names, words, drawings)
+    return Outcome(output, (*brief.sentences, *sentences))
 
 
 def _about(comparison: Comparison, gathered: Gathered) -> dict[str, Any]:
@@ -199,7 +205,7 @@ def _write(
     scores: "Scores",
     paired: "Sequence[Paired]",
     names: Mapping[str, str],
-    sentences: Sequence[str],
+    words: Mapping[str, Any],
     drawings: "Mapping[str, Sequence[Drawing]]",
 ) -> None:
     """All files but the figures."""
@@ -208,7 +214,7 @@ def _write(
     from nnunet_reca.report.statistics import difference_frame
 
     shown = {
-        "score_tables": [tables.score_table(scores, names)],
+        "score_tables": [tables.score_table(scores, names), *tables.run_tables(scores, names)],
         "difference_tables": tables.difference_tables(paired, scores, names),
         "fold_tables": tables.fold_tables(scores, names),
         "cost_tables": [tables.cost_table(gathered.costs, scores, names)],
@@ -216,8 +222,7 @@ def _write(
     every = [table for group in shown.values() for table in group]
     (folder / "tables.md").write_text("\n".join(map(page.markdown, every)), encoding="utf-8")
     (folder / "tables.tex").write_text("\n".join(map(page.latex, every)), encoding="utf-8")
-    words = _words(gathered, scores, names)
-    text = page.html_page({"about": about, "sentences": sentences, **words, **shown, **drawings})
+    text = page.html_page({"about": about, **words, **shown, **drawings})
     (folder / "report.html").write_text(text, encoding="utf-8")
     frames = {
         "means": scores.means(),
@@ -228,21 +233,36 @@ def _write(
     for name, frame in frames.items():
         frame.to_csv(folder / f"{name}.csv", index=False, encoding="utf-8")
     facts = {"unit": scores.unit, "tolerance": scores.tolerance, "models": scores.models, "labels": scores.labels}
+    facts["runs"] = [
+        {"model": name, "run": seed, "folder": str(model.name)}
+        for name, runs in gathered.folders().items()
+        for seed, model in runs.items()
+    ]
     records = {name: frame.astype(object).to_dict("records") for name, frame in frames.items()}
     FOLDER.write_record(folder, {**about, **facts, **records})
+
+
+def _listed(name: str, runs: "Mapping[str, Model]") -> str:
+    """A model's name, and its runs where they have seeds in theirs."""
+    return (
+        name
+        if list(runs) == [UNSEEDED]
+        else f"{name}, {len(runs)} run{'s' * (len(runs) > 1)}: " + ", ".join(map(seed_name, runs))
+    )
 
 
 def _words(gathered: Gathered, scores: "Scores", names: Mapping[str, str]) -> dict[str, Any]:
     """The page's sentences that are about the whole."""
     from nnunet_reca.report import wording
 
-    count = len(gathered.models)
+    count = len(scores.models)
     folds = f"fold{'s' * (len(scores.folds) > 1)} {', '.join(scores.folds)}"
+    runs = f" in {len(gathered.models)} runs" * scores.several_runs
     return {
         "title": f"{gathered.dataset}: {' and '.join(names.values()) if count == 2 else f'{count} models'}",
-        "subtitle": f"Cross-validation of {count} models on {len(scores.cases)} cases, {folds}.",
+        "subtitle": f"Cross-validation of {count} models{runs} on {len(scores.cases)} cases, {folds}.",
         "fold_all": wording.FOLD_ALL if "all" in scores.folds else "",
-        "models": [f"{names[str(model.name)]}: {model.name}" for model in gathered.models],
+        "models": [f"{names[name]}: {_listed(name, runs)}" for name, runs in gathered.folders().items()],
         "limits": wording.limits(gathered.models, scores),
         "methods": wording.methods(scores),
     }

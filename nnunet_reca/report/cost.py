@@ -8,7 +8,7 @@ import contextlib
 import io
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pandas as pd
@@ -28,10 +28,12 @@ class Cost:
         batch_size: of the plan.
         parameters: of the network.
         flops: of a forward pass of one patch.
-        epochs: of the folds' trainings, the fewest and the most, by their logs.
-        epoch_seconds: median over the epochs of all folds.
+        epochs: of the trainings, the fewest and the most, by their logs.
+        epoch_seconds: median over the epochs of all trainings.
         peak_memory: largest in any log, in GiB.
         notes: what a reader must know, such as why something is not known.
+        trainings: folds of all runs.
+        hours: of all epochs in the logs of all trainings.
     """
 
     model: str
@@ -43,6 +45,8 @@ class Cost:
     epoch_seconds: float | None
     peak_memory: float | None
     notes: tuple[str, ...]
+    trainings: int = 0
+    hours: float | None = None
 
 
 def cost_frame(costs: Sequence[Cost]) -> pd.DataFrame:
@@ -66,8 +70,21 @@ class _Network:
     notes: list[str] = field(default_factory=list)
 
 
+def cost_of_runs(name: str, runs: Sequence[Model], logs: Sequence[TrainingLog]) -> Cost:
+    """Cost of a model of several runs, whose network is counted once.
+
+    Args:
+        runs: results folders.
+        logs: of the folds of all runs.
+    """
+    cost = cost_of(runs[0], logs)
+    others = [run.name.trainer for run in runs[1:] if _configurations(run) != _configurations(runs[0])]
+    notes = [f"{trainer} was trained by other plans, whose network is not counted" for trainer in others]
+    return replace(cost, model=name, notes=(*cost.notes, *notes))
+
+
 def cost_of(model: Model, logs: Sequence[TrainingLog]) -> Cost:
-    """Cost of a model from its plan and the logs of its folds; never fails, notes say what is not known."""
+    """Cost of a model from its plan and the logs of its trainings; never fails, notes say what is not known."""
     network = _network(model)
     seconds = [epoch.seconds for log in logs for epoch in log.epochs.values() if epoch.seconds is not None]
     lengths = [max(log.epochs) + 1 for log in logs if log.epochs]
@@ -82,7 +99,17 @@ def cost_of(model: Model, logs: Sequence[TrainingLog]) -> Cost:
         statistics.median(seconds) if seconds else None,
         max(memory) if memory else None,
         tuple(network.notes),
+        len(logs),
+        sum(seconds) / 3600 if seconds else None,
     )
+
+
+def _configurations(model: Model) -> Any:
+    """What a plan says of networks; None where it cannot be read."""
+    try:
+        return read_json(model.plans_file)["configurations"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _network(model: Model) -> _Network:

@@ -13,6 +13,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from numpy.typing import NDArray
 
 from nnunet_reca.report.metrics import METRICS, Metric
 from nnunet_reca.report.naming import wrapped
@@ -66,8 +67,9 @@ class Drawing:
 
 
 def draw_scores(scores: Scores, names: Mapping[str, str], folder: Path, *, all_pairs: bool = False) -> list[Drawing]:
-    """The paired plot of Dice, and points and boxes of all metrics."""
-    return [_draw_pairs(scores, names, folder / "paired.png", all_pairs), *_draw_labels(scores, names, folder)]
+    """Every run's scores where there are several, the paired plot of Dice, and points and boxes of all metrics."""
+    runs = [_draw_runs(scores, names, folder / "runs.png")] if scores.several_runs else []
+    return [*runs, _draw_pairs(scores, names, folder / "paired.png", all_pairs), *_draw_labels(scores, names, folder)]
 
 
 def style_of(index: int) -> tuple[str, str, str]:
@@ -102,19 +104,48 @@ def _figure(file: Path, across: int, down: int, **options: Any) -> Iterator[tupl
         figure.savefig(file, dpi=DPI, facecolor="white")
 
 
+def _draw_runs(scores: Scores, names: Mapping[str, str], file: Path) -> Drawing:
+    """Small marks for the runs of every model, and their mean."""
+    means = scores.run_means().xs(MEAN, level="label")
+    with _figure(file, len(METRICS), 1, sharey=True) as (figure, grid):
+        for axis, metric in zip(grid[0], METRICS, strict=True):
+            for place, model in enumerate(scores.models):
+                colour, marker, _ = style_of(place)
+                values = (means.loc[model, metric.key] * metric.factor).to_numpy()
+                axis.plot(values, [place] * len(values), color=colour, marker=marker, ls="none", ms=5, alpha=0.75)
+                axis.plot(values.mean(), place, color="black", marker="|", ms=16, mew=1.8, zorder=5)
+            axis.set_xlabel(heading(metric, scores))
+            axis.margins(x=0.12)
+            axis.set_yticks(range(len(scores.models)), [wrapped(names[model], 28) for model in scores.models])
+            axis.set_ylim(len(scores.models) - 0.5, -0.5)
+            axis.tick_params(axis="y", length=0)
+            axis.xaxis.get_major_locator().set_params(nbins=5)
+        handles = [
+            Line2D([], [], color="#606060", marker="o", ls="none", ms=5, label="a run (seed): mean over all its cases"),
+            Line2D([], [], color="black", marker="|", ls="none", ms=12, mew=1.8, label="mean of a model's runs"),
+        ]
+        height = 0.7 + max(0.45 * len(scores.models), 0.9)
+        figure.set_size_inches(PAGE, height + legend(figure, handles, PAGE))
+    text = "Every run's mean over all cases (of the labels' means), and the mean of a model's runs. What two models "
+    text += "differ by has to be seen against how far the runs of one lie apart."
+    return Drawing(file, text)
+
+
 def _draw_pairs(scores: Scores, names: Mapping[str, str], file: Path, all_pairs: bool) -> Drawing:
     """Every case's Dice with two models, joined by a line."""
     dice = scores.by_case["dice"]
-    columns = {f"{MEAN} of labels": scores.case_means("dice")} if len(scores.labels) > 1 else {}
+    columns = {f"{MEAN} of labels": scores.case_runs("dice")} if len(scores.labels) > 1 else {}
     if len(scores.labels) <= PANELS:
-        columns |= {label: dice.xs(label, level="label").unstack("model") for label in scores.labels}
+        columns |= {label: scores.case_runs("dice", label) for label in scores.labels}
     panels = [(*pair, label) for pair in pairs(scores.models, all_pairs=all_pairs) for label in columns]
     across = min(len(panels), len(columns) if len(columns) > 1 else PANELS + 1)
     down = math.ceil(len(panels) / across)
     with _figure(file, across, down, sharey="row") as (figure, grid):
         for axis, (a, b, label) in zip(grid.flat, panels, strict=False):
-            values = rightly_empty_is_perfect(METRICS[0], columns[label][[a, b]].to_numpy().T)
-            _draw_pair(axis, values * METRICS[0].factor, [wrapped(names[model]) for model in (a, b)])
+            runs = [columns[label][model].to_numpy().T for model in (a, b)]
+            values = rightly_empty_is_perfect(METRICS[0], np.concatenate(runs)) * METRICS[0].factor
+            both = values[: len(runs[0])], values[len(runs[0]) :]
+            _draw_pair(axis, both, [wrapped(names[model]) for model in (a, b)])
             axis.set_title(wrapped(label, 36))
         for axis in list(grid.flat)[len(panels) :]:
             axis.set_axis_off()
@@ -129,14 +160,18 @@ def _draw_pairs(scores: Scores, names: Mapping[str, str], file: Path, all_pairs:
         width = 1.2 + 2.5 * across
         figure.set_size_inches(width, 0.2 + 2.9 * down + legend(figure, handles, width))
     text = "Dice of every case with both models; a line is a case, black the mean."
+    if scores.several_runs:
+        text += " A case's Dice is its mean over runs; small open marks beside the mean are the runs'."
     if dice.isna().any():
         text += " A model that rightly predicts nothing where the other predicts something is drawn at 100."
     return Drawing(file, text)
 
 
-def _draw_pair(axis: Any, values: Any, names: Sequence[str]) -> None:
-    """Lines from one model's scores to the other's, (2, cases)."""
-    values = values[:, ~np.isnan(values).any(0)]
+def _draw_pair(axis: Any, both: Sequence[NDArray[np.float64]], names: Sequence[str]) -> None:
+    """Lines from one model's scores to the other's, each (runs, cases); the means of several runs as small marks."""
+    values = np.stack([scores.mean(0) for scores in both])
+    known = ~np.isnan(values).any(0)
+    values = values[:, known]
     change = np.where(np.abs(values[1] - values[0]) <= 100 * TIE, 0, values[1] - values[0])
     outcomes = np.array(list(OUTCOMES))[[0 if c > 0 else 1 if c < 0 else 2 for c in change]]
     wide = pd.DataFrame({0: values[0], 1: values[1], "outcome": outcomes}).rename_axis("case").reset_index()
@@ -162,6 +197,10 @@ def _draw_pair(axis: Any, values: Any, names: Sequence[str]) -> None:
             ax=axis,
         )
         axis.plot([0, 1], values.mean(1), color="black", marker="D", ms=5, lw=2, zorder=5)
+        for place, scores in zip((-0.12, 1.12), both, strict=True):
+            if len(scores) > 1:
+                means = scores[:, known].mean(1)
+                axis.plot([place] * len(means), means, ls="none", marker="D", ms=3.5, mfc="none", mec="black", mew=0.8)
     axis.set(xlim=(-0.3, 1.3), xlabel="")
     axis.set_xticks([0, 1], names)
     axis.grid(axis="x", visible=False)
@@ -191,6 +230,7 @@ def _draw_labels(scores: Scores, names: Mapping[str, str], folder: Path) -> list
             f"{', '.join(m.title for m in METRICS)} of every case by label and model: median, quartiles, whiskers to "
             "the farthest case within 1.5 quartile ranges; the white diamond is the mean."
         )
+        text += " A case's scores are its means over runs." * scores.several_runs
         drawings.append(Drawing(file, text if len(parts) == 1 else f"Part {number} of {len(parts)}. {text}"))
     return drawings
 
@@ -231,7 +271,7 @@ def _same_limits(axis: Any, scores: pd.Series) -> None:
 
 
 def draw_training(logs: Mapping[str, Sequence[TrainingLog]], names: Mapping[str, str], file: Path) -> Drawing | None:
-    """Losses and pseudo Dice by epoch, thin for folds and bold for their mean; None if no log has an epoch."""
+    """Losses and pseudo Dice by epoch, thin for trainings and bold for their mean; None if no log has an epoch."""
     frame = _epochs(logs)
     if frame.empty:
         return None
@@ -250,35 +290,36 @@ def draw_training(logs: Mapping[str, Sequence[TrainingLog]], names: Mapping[str,
         figure.set_size_inches(PAGE, 3.1 + legend(figure, handles, PAGE))
     return Drawing(
         file,
-        "Training curves by epoch, thin for each fold and bold for their mean. Losses of different networks and "
+        "Training curves by epoch, thin for each training (fold and run) and bold for their mean. Losses of different "
+        "networks and "
         "deep-supervision scales are not comparable in size; pseudo Dice is that of validation patches.",
     )
 
 
 def _draw_curves(axis: Any, frame: pd.DataFrame, column: str, style: Mapping[str, Any], curves: Any) -> None:
-    """Thin lines of the folds, and their mean."""
+    """Thin lines of the trainings, and their mean."""
     for model, (_, marker, line) in style.items():
         mine = frame[frame["model"] == model]
         if mine.empty:
             continue
         few = mine["epoch"].nunique() <= 20
         options = curves | {"y": column, "ax": axis, "legend": False, "linestyle": line}
-        sns.lineplot(mine, units="fold", estimator=None, linewidth=0.7, alpha=0.5, **options)
+        sns.lineplot(mine, units="training", estimator=None, linewidth=0.7, alpha=0.5, **options)
         sns.lineplot(
             mine, errorbar=None, linewidth=1.8, marker=marker if few else None, ms=4.5, markeredgewidth=0, **options
         )
 
 
 def _epochs(logs: Mapping[str, Sequence[TrainingLog]]) -> pd.DataFrame:
-    """Model, fold, epoch, losses and pseudo Dice in %, of all logs."""
+    """Model, training, epoch, losses and pseudo Dice in %, of all logs."""
     rows = [
-        (model, fold, number, epoch.train_loss, epoch.val_loss, _mean_percent(epoch.pseudo_dice))
-        for model, folds in logs.items()
-        for fold, log in enumerate(folds)
+        (model, training, number, epoch.train_loss, epoch.val_loss, _mean_percent(epoch.pseudo_dice))
+        for model, trainings in logs.items()
+        for training, log in enumerate(trainings)
         for number, epoch in log.epochs.items()
     ]
     numbers = ["train_loss", "val_loss", "pseudo_dice"]
-    return pd.DataFrame(rows, columns=["model", "fold", "epoch", *numbers]).astype(dict.fromkeys(numbers, float))
+    return pd.DataFrame(rows, columns=["model", "training", "epoch", *numbers]).astype(dict.fromkeys(numbers, float))
 
 
 def _mean_percent(dice: Sequence[float]) -> float:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nnunet_reca.report.cost import Cost, cost_of
+from nnunet_reca.report.cost import Cost, cost_of_runs
 from nnunet_reca.report.models import Common, Model, agree
+from nnunet_reca.report.runs import Run, runs_of
 from nnunet_reca.results.files import name_in_path, read_json
 from nnunet_reca.results.images import reader_of
 from nnunet_reca.results.logs import TrainingLog, read_logs
@@ -20,17 +21,20 @@ class Gathered:
 
     Attributes:
         dataset: name.
-        models, common: what is compared.
+        models: results folders that are compared, one of each run.
+        runs: which model each of them is a run of, by its name.
+        common: what is compared of them.
         references: segmentation by case.
         images: channels by case, none where they are not at hand.
         reader: nnU-Net's.
-        logs: of the folds, by model.
+        logs: of the folds of all runs, by model.
         costs: of the models.
         versions: of the packages that take part.
     """
 
     dataset: str
     models: Sequence[Model]
+    runs: Mapping[str, Run]
     common: Common
     references: Mapping[str, Path]
     images: Mapping[str, Sequence[Path]]
@@ -38,6 +42,18 @@ class Gathered:
     logs: Mapping[str, Sequence[TrainingLog]]
     costs: Sequence[Cost]
     versions: Mapping[str, str]
+
+    def folders(self) -> dict[str, dict[str, Model]]:
+        """Results folders by model and run."""
+        return _folders(self.models, self.runs)
+
+
+def _folders(models: Sequence[Model], runs: Mapping[str, Run]) -> dict[str, dict[str, Model]]:
+    found: dict[str, dict[str, Model]] = {}
+    for model in models:
+        run = runs[str(model.name)]
+        found.setdefault(str(run.model), {})[run.seed] = model
+    return found
 
 
 def gather(dataset: str, models: Sequence[Model], versions: Mapping[str, str], *, intersection: bool) -> Gathered:
@@ -49,9 +65,13 @@ def gather(dataset: str, models: Sequence[Model], versions: Mapping[str, str], *
     common = agree(models, intersection=intersection)
     references, images = _data(dataset, models[0], common)
     reader = reader_of(models[0].plans_file)
-    logs = {str(model.name): [read_logs(model.folder / f"fold_{fold}") for fold in model.folds] for model in models}
-    costs = [cost_of(model, logs[str(model.name)]) for model in models]
-    return Gathered(dataset, models, common, references, images, reader, logs, costs, versions)
+    runs = runs_of([model.name for model in models])
+    logs: dict[str, list[TrainingLog]] = {}
+    costs = []
+    for name, folders in _folders(models, runs).items():
+        logs[name] = [read_logs(run.folder / f"fold_{fold}") for run in folders.values() for fold in run.folds]
+        costs.append(cost_of_runs(name, list(folders.values()), logs[name]))
+    return Gathered(dataset, models, runs, common, references, images, reader, logs, costs, versions)
 
 
 def _data(dataset: str, model: Model, common: Common) -> tuple[dict[str, Path], dict[str, list[Path]]]:

@@ -13,6 +13,7 @@ import pandas as pd
 
 from nnunet_reca.report.metrics import LabelScore, score_case
 from nnunet_reca.report.models import Common, Key, Model
+from nnunet_reca.report.runs import Run
 from nnunet_reca.report.scores import Scores, names_apart
 from nnunet_reca.results.images import common_spacing, distance_unit, read_segmentation
 from nnunet_reca.results.labels import Region
@@ -40,6 +41,7 @@ class Task:
 
 def measure(
     models: Sequence[Model],
+    runs: Mapping[str, Run],
     common: Common,
     references: Mapping[str, Path],
     reader: Any,
@@ -51,6 +53,8 @@ def measure(
     """Score every model on every common case.
 
     Args:
+        models: results folders.
+        runs: which model each is a run of, by its name.
         references: segmentation file by case.
         reader: nnU-Net's.
         tolerance: of NSD, in mm or px.
@@ -78,12 +82,13 @@ def measure(
         raise Problems(sorted(problems), "files do not fit")
     labels = dict(zip(common.regions, names_apart(list(common.regions)), strict=True))
     rows = [
-        (str(model.name), *task.key, labels[label], model.validations[task.key].dice[label], s.hd95, s.nsd, s.one_empty)
-        for place, model in enumerate(models)
+        (str(run.model), run.seed, *task.key, labels[label])
+        + (model.validations[task.key].dice[label], s.hd95, s.nsd, s.one_empty)
+        for place, (model, run) in enumerate((model, runs[str(model.name)]) for model in models)
         for n, task in enumerate(tasks)
         for label, s in measured[n][place].items()
     ]
-    columns = ["model", "fold", "case", "label", "dice", "hd95", "nsd", "one_empty"]
+    columns = ["model", "run", "fold", "case", "label", "dice", "hd95", "nsd", "one_empty"]
     return Scores.of(pd.DataFrame(rows, columns=columns), distance_unit(reader), tolerance)
 
 

@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Sequence
 
+from nnunet_reca.report.runs import UNSEEDED, Run, models_of
 from nnunet_reca.results.files import ModelName
 
 PREFIX = "nnUNetTrainer"
@@ -28,10 +29,17 @@ def short_names(names: Sequence[ModelName]) -> dict[str, str]:
     return short if len(set(short.values())) == len(names) else {str(name): str(name) for name in names}
 
 
-def report_name(models: Sequence[ModelName], folds: Sequence[str]) -> str:
-    """A folder's name for the comparison of models (trainer, plans, configuration): all but nnU-Net's defaults."""
+def report_name(runs: Sequence[Run], folds: Sequence[str]) -> str:
+    """A folder's name for the comparison of models' runs: all but nnU-Net's defaults."""
+    groups = models_of(runs)
+    models = [group[0].model for group in groups.values()]
     each = [[_without_prefix(trainer)] for trainer, _, _ in models]
+    seeds = [_seeds(group) for group in groups.values()]
     shared = []
+    if len(set(seeds)) > 1:
+        each = [[*parts, *filter(None, [text])] for parts, text in zip(each, seeds, strict=True)]
+    elif seeds[0]:
+        shared.append(seeds[0])
     for axis, default in ((2, CONFIGURATION), (1, PLANS)):
         values = [model[axis] for model in models]
         if len(set(values)) > 1:
@@ -44,6 +52,12 @@ def report_name(models: Sequence[ModelName], folds: Sequence[str]) -> str:
     compared = "_vs_".join("-".join(parts) for parts in each)
     compared = compared if len(compared) <= LONGEST else f"{len(models)}_models"
     return "_".join(["reca_comparison", compared, *shared])
+
+
+def _seeds(runs: Sequence[Run]) -> str:
+    """Of a model's runs; empty for a single one that is not told from others by its seed."""
+    found = [run.seed or "none" for run in runs if len(runs) > 1 or run.seed != UNSEEDED]
+    return "_".join(["seed" if len(found) == 1 else "seeds", *found]) if found else ""
 
 
 def _without_prefix(trainer: str) -> str:

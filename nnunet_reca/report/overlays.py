@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from nnunet_reca.report.figures import DPI, STYLE, Drawing, legend, style_of
 from nnunet_reca.report.gather import Gathered
 from nnunet_reca.report.metrics import METRICS
-from nnunet_reca.report.models import Key
+from nnunet_reca.report.models import Key, Model
 from nnunet_reca.report.naming import UNKNOWN, number, wrapped
+from nnunet_reca.report.runs import seed_name
 from nnunet_reca.report.scores import Scores
 from nnunet_reca.report.statistics import rightly_empty_is_perfect
 from nnunet_reca.results.images import common_spacing, is_natural_image, read_segmentation
@@ -58,13 +59,30 @@ class Slice:
 def most_different(scores: Scores, count: int) -> pd.DataFrame:
     """Mean Dice of the cases with the largest spread between models, (fold, case) by models; at most ``count``.
 
-    A model without a score where others have one is right, as in the paired statistics.
+    A model without a score where others have one is right, as in the paired statistics. Of several runs it is the mean.
     """
-    means = scores.frame.groupby(["fold", "case", "model"], observed=True)["dice"].mean().unstack("model")
+    runs = scores.frame.groupby(["fold", "case", "model", "run"], observed=True)["dice"].mean()
+    means = runs.groupby(["fold", "case", "model"], observed=True).mean().unstack("model")
     values = rightly_empty_is_perfect(METRICS[0], means.to_numpy().T)
     spread = np.nan_to_num(values.max(0) - values.min(0), nan=0.0)
     order = [n for n in np.argsort(-spread, kind="stable")[:count] if spread[n] > 0]
     return means.iloc[order]
+
+
+def middle_runs(scores: Scores, key: Key) -> dict[str, tuple[str, float, float, float]]:
+    """Of every model the run whose mean Dice of a case is the middle one of its runs, the lower of two.
+
+    Returns:
+        seed, its mean Dice, and the least and the largest of all runs; NaN where a run has no score.
+    """
+    frame = scores.frame[(scores.frame["fold"] == key[0]) & (scores.frame["case"] == key[1])]
+    dice = frame.groupby(["model", "run"], observed=True)["dice"].mean()
+    found = {}
+    for model in scores.models:
+        values = dice[model].sort_values(kind="stable")  # those without a score last
+        middle = (len(values) - 1) // 2
+        found[model] = (str(values.index[middle]), float(values.iloc[middle]), float(values.min()), float(values.max()))
+    return found
 
 
 def draw_overlays(
@@ -82,18 +100,30 @@ def draw_overlays(
     models = [names[model] for model in scores.models]
     chosen = most_different(scores, count)
     rows = tqdm(chosen.iterrows(), "drawing cases", len(chosen), unit="case")
-    for rank, ((fold, case), means) in enumerate(rows, start=1):
-        view = _slice(gathered, (fold, case))
-        dice = [number(value * 100) for value in means]
-        titles = [f"{wrapped(name, 28)}\nDice {value}" for name, value in zip(models, dice, strict=True)]
+    folders = gathered.folders()
+    for rank, ((fold, case), _) in enumerate(rows, start=1):
+        runs = middle_runs(scores, (fold, case))
+        view = _slice(gathered, [folders[model][seed] for model, (seed, *_) in runs.items()], (fold, case))
+        dice = [number(run[1] * 100) for run in runs.values()]
+        about = [_about_run(run, len(scores.runs[model])) for model, run in runs.items()]
+        titles = [f"{wrapped(name, 28)}\nDice {text}" for name, text in zip(models, about, strict=True)]
         file = folder / f"overlay_{rank}.png"
         _draw(view, titles, gathered.common.regions, models, file)
-        shown = ", ".join(f"{name} {value}" for name, value in zip(models, dice, strict=True))
+        shown = ", ".join(f"{name} {text}" for name, text in zip(models, about, strict=True)).replace("\n", " ")
         text = f"{case} (fold {fold}), {view.title}, where the models disagree most. Mean Dice (%): {shown}."
+        text += " Of several runs, the one is shown whose Dice is the middle one." * scores.several_runs
         text += " A dash: reference and prediction are both empty." if UNKNOWN in dice else ""
         text += " The image was not found." if view.image is None else ""
         drawings.append(Drawing(file, text))
     return drawings
+
+
+def _about_run(run: tuple[str, float, float, float], runs: int) -> str:
+    """Dice of a run, and which of several it is."""
+    seed, dice, least, largest = run
+    if runs == 1:
+        return number(dice * 100)
+    return f"{number(dice * 100)}\n{seed_name(seed)}; runs {number(least * 100, 1)} to {number(largest * 100, 1)}"
 
 
 def compared_labels(
@@ -115,14 +145,14 @@ def compared_labels(
     return shown
 
 
-def _slice(gathered: Gathered, key: Key) -> Slice:
+def _slice(gathered: Gathered, models: Sequence[Model], key: Key) -> Slice:
     """The slice across the coarsest axis in which most voxels differ between the models."""
     common = gathered.common
     truth, spacing = read_segmentation(gathered.reader, gathered.references[key[1]])
     ignored = None if common.ignore is None else truth == common.ignore
     truth = compared_labels(truth, common.regions, ignored)
     predictions = []
-    for model in gathered.models:
+    for model in models:
         prediction, own = read_segmentation(gathered.reader, model.validations[key].prediction)
         spacing = common_spacing(spacing, own, truth.ndim)
         predictions.append(compared_labels(prediction, common.regions, ignored))

@@ -9,8 +9,10 @@ import pandas as pd
 from nnunet_reca.report.cost import Cost
 from nnunet_reca.report.metrics import METRICS, Metric
 from nnunet_reca.report.naming import UNKNOWN, large, number, p_value
+from nnunet_reca.report.resampling import FEWEST
+from nnunet_reca.report.runs import seed_name
 from nnunet_reca.report.scores import MEAN, POOLED, Scores
-from nnunet_reca.report.statistics import FEWEST, LEVEL, Paired, with_cases
+from nnunet_reca.report.statistics import LEVEL, Paired, with_cases
 
 #: more labels than this become rows
 WIDEST = 7
@@ -51,20 +53,29 @@ def heading(metric: Metric, scores: Scores) -> str:
 
 
 def score_table(scores: Scores, names: Mapping[str, str]) -> Table:
-    """Pooled over all cases: the three metrics' means, then the Dice of every label."""
+    """Pooled over all cases: the three metrics' means, then the Dice of every label; ± the spread between runs."""
     pooled = scores.label_means().unstack("label").loc[list(scores.models)]
-    columns = [(heading(metric, scores), metric, pooled[metric.key, MEAN]) for metric in METRICS]
+    spreads = scores.run_spread().unstack("label").loc[list(scores.models)]
+    columns = [(heading(metric, scores), metric, (metric.key, MEAN)) for metric in METRICS]
     if len(scores.labels) > 1:
-        columns += [(label, METRICS[0], pooled["dice", label]) for label in scores.labels]
+        columns += [(label, METRICS[0], ("dice", label)) for label in scores.labels]
     wide = len(scores.labels) > WIDEST
     cells = [[names[model] for model in scores.models]]
-    cells += [[number(v * metric.factor, metric.digits) for v in values] for _, metric, values in columns]
-    headings = ["Model", *(title for title, _, _ in columns)]
+    cells += [[str(len(scores.runs[model])) for model in scores.models]] * scores.several_runs
+    cells += [
+        [
+            spread_over_runs(mean * metric.factor, deviation * metric.factor, metric.digits)
+            for mean, deviation in zip(pooled[key], spreads[key], strict=True)
+        ]
+        for _, metric, key in columns
+    ]
+    headings = ["Model", *["Runs"] * scores.several_runs, *(title for title, _, _ in columns)]
     table = Table(
         "scores",
-        f"Scores over all {len(scores.cases)} cases: mean of the labels' means, then Dice (%) of each label",
+        f"Scores over all {len(scores.cases)} cases: mean of the labels' means, then Dice (%) of each label"
+        + "; ± standard deviation over runs" * scores.several_runs,
         pd.DataFrame(zip(*cells, strict=True), columns=headings),
-        best=_best([(metric, values.to_numpy()) for _, metric, values in columns]),
+        best=_best([(metric, pooled[key].to_numpy()) for _, metric, key in columns], 1 + scores.several_runs),
         notes=(
             f"Bold: best of a {'row' if wide else 'column'}, whether or not the difference is more than chance. The "
             "mean is that of the labels' means, as in nnU-Net, labels without any score left out.",
@@ -74,10 +85,46 @@ def score_table(scores: Scores, names: Mapping[str, str]) -> Table:
     return transposed(table, "") if wide else table
 
 
-def _best(columns: Sequence[tuple[Metric, np.ndarray]]) -> frozenset[tuple[int, int]]:
-    """Cells that are best of their column as it is shown; none where all are equal."""
+def spread_over_runs(mean: float, deviation: float, digits: int) -> str:
+    """A mean over runs, and their standard deviation where there are several."""
+    shown = number(mean, digits)
+    return shown if np.isnan(deviation) else f"{shown} ± {number(deviation, digits)}"
+
+
+def run_tables(scores: Scores, names: Mapping[str, str]) -> list[Table]:
+    """Scores of every run; none where no model has several."""
+    if not scores.several_runs:
+        return []
+    means = scores.run_means()
+    columns = [(heading(metric, scores), metric, MEAN) for metric in METRICS]
+    if 1 < len(scores.labels) <= WIDEST:
+        columns += [(label, METRICS[0], label) for label in scores.labels]
+    rows = [
+        [
+            names[model],
+            seed_name(run),
+            *(number(means.loc[(model, run, label), m.key] * m.factor, m.digits) for _, m, label in columns),
+        ]
+        for model in scores.models
+        for run in scores.runs[model]
+    ]
+    title = f"Every run over all {len(scores.cases)} cases: mean of the labels' means"
+    title += ", then Dice (%) of each label" * (len(columns) > len(METRICS))
+    return [
+        Table(
+            "runs",
+            title,
+            pd.DataFrame(rows, columns=["Model", "Run", *(name for name, _, _ in columns)]),
+            text_columns=2,
+            notes=("A run is all folds' trainings with one seed.",),
+        )
+    ]
+
+
+def _best(columns: Sequence[tuple[Metric, np.ndarray]], first: int) -> frozenset[tuple[int, int]]:
+    """Cells that are best of their column as it is shown, counted from ``first``; none where all are equal."""
     cells: set[tuple[int, int]] = set()
-    for column, (metric, values) in enumerate(columns, start=1):
+    for column, (metric, values) in enumerate(columns, start=first):
         shown = np.round(values * metric.factor, metric.digits)
         if np.isnan(shown).all() or np.nanmin(shown) == np.nanmax(shown):
             continue
@@ -108,9 +155,8 @@ def fold_tables(scores: Scores, names: Mapping[str, str]) -> list[Table]:
 
 
 def _fold_table(metric: Metric, scores: Scores, names: Mapping[str, str], means: Mapping[str, pd.DataFrame]) -> Table:
-    values = {label: scores.by_case[metric.key].xs(label, level="label").unstack("model") for label in scores.labels}
-    if len(scores.labels) > 1:
-        values = {MEAN: scores.case_means(metric.key), **values}
+    labels = [MEAN, *scores.labels] if len(scores.labels) > 1 else scores.labels
+    values = {label: scores.case_means(metric.key, label) for label in labels}
     rows = []
     for label, cases in values.items():
         for model in scores.models:
@@ -136,7 +182,8 @@ def _fold_table(metric: Metric, scores: Scores, names: Mapping[str, str], means:
         text_columns=2,
         notes=(
             "SD: over folds, and over cases (n − 1; where labels are averaged, of each case's mean). "
-            f"Cases of each fold: {', '.join(f'fold {fold}: {sizes[fold]}' for fold in scores.folds)}.",
+            + "All of the means over runs. " * scores.several_runs
+            + f"Cases of each fold: {', '.join(f'fold {fold}: {sizes[fold]}' for fold in scores.folds)}.",
         ),
     )
 
@@ -168,11 +215,13 @@ def _difference_table(metric: Metric, paired: Sequence[Paired], scores: Scores, 
                 p_value(p.p),
                 p_value(p.p_holm),
                 f"{p.wins} / {p.ties} / {p.losses}",
+                *[_against_runs(p)] * scores.several_runs,
                 str(p.cases),
             ]
         )
     reference = "" if several else f" from {names[paired[0].reference]}"
-    columns = ["Label", "Model", "Mean", "95 % interval", "p", "p (Holm)", "Wins / ties / losses", "Cases"]
+    columns = ["Label", "Model", "Mean", "95 % interval", "p", "p (Holm)", "Wins / ties / losses"]
+    columns += [*["By spread of runs"] * scores.several_runs, "Cases"]
     return Table(
         f"differences-{metric.key}",
         f"{metric.title}: difference{reference} on the same cases ({metric.difference_unit(scores.unit)})",
@@ -182,6 +231,12 @@ def _difference_table(metric: Metric, paired: Sequence[Paired], scores: Scores, 
     )
 
 
+def _against_runs(paired: Paired) -> str:
+    """Size of a difference by the spread between runs."""
+    spread = paired.run_spread
+    return number(abs(paired.difference) / spread, 1) if spread > 0 else UNKNOWN
+
+
 def difference_notes(metric: Metric, paired: Sequence[Paired]) -> tuple[str, ...]:
     """How to read the paired statistics, and what these cases cannot show."""
     tests = with_cases(paired)
@@ -189,6 +244,12 @@ def difference_notes(metric: Metric, paired: Sequence[Paired]) -> tuple[str, ...
         f"Positive is {'better' if metric.higher_is_better else 'worse'}. Wins: cases in which the model is better "
         f"than the reference. Holm's correction is over the {len(tests)} tests of this table."
     ]
+    if any(p.several_runs for p in paired):
+        notes.append(
+            "Of models with several runs everything is of each case's mean over runs: the interval is over cases and "
+            "runs, p over cases alone, for these runs, so that p may be small where other seeds would turn the "
+            "difference round. By spread of runs: the difference by the standard deviation between runs of one model."
+        )
     if any(p.label == MEAN for p in paired):
         notes.append(
             f"{MEAN.capitalize()}: of each case's mean over its labels with a score; where scores are missing this is "
@@ -196,8 +257,9 @@ def difference_notes(metric: Metric, paired: Sequence[Paired]) -> tuple[str, ...
         )
     right = sum(p.rightly_empty for p in paired if p.label != MEAN)
     if right:
+        only = "not every run" if any(p.several_runs for p in paired) else "only one of both models"
         notes.append(
-            f"{right} times only one of both models rightly predicts nothing: in this table its {metric.title} counts "
+            f"{right} times {only} rightly predicts nothing: in this table its {metric.title} counts "
             f"as {metric.perfect * metric.factor:g} there."
         )
     too_few = sum(p.too_few for p in tests)
@@ -219,15 +281,18 @@ def difference_notes(metric: Metric, paired: Sequence[Paired]) -> tuple[str, ...
 def cost_table(costs: Sequence[Cost], scores: Scores, names: Mapping[str, str]) -> Table:
     """Cost next to quality."""
     dice = scores.label_means()["dice"].xs(MEAN, level="label") * 100
+    spreads = scores.run_spread()["dice"].xs(MEAN, level="label") * 100
     rows = [
         {
             "Model": names[cost.model],
-            "Dice (%) ↑": number(dice[cost.model]),
+            "Dice (%) ↑": spread_over_runs(dice[cost.model], spreads[cost.model], 2),
             "Parameters (M)": large(cost.parameters, 1e6, 2),
             "GFLOPs per patch": large(cost.flops, 1e9, 1),
             "Patch (voxels)": " × ".join(map(str, cost.patch_size)) or UNKNOWN,
             "Epochs": UNKNOWN if cost.epochs is None else "–".join(map(str, dict.fromkeys(cost.epochs))),
             "s per epoch": UNKNOWN if cost.epoch_seconds is None else number(cost.epoch_seconds, 1),
+            "Trainings": str(cost.trainings),
+            "Hours in all": UNKNOWN if cost.hours is None else number(cost.hours),
             "Peak memory (GiB)": "not recorded" if cost.peak_memory is None else number(cost.peak_memory, 2),
         }
         for cost in costs
@@ -238,8 +303,9 @@ def cost_table(costs: Sequence[Cost], scores: Scores, names: Mapping[str, str]) 
         pd.DataFrame(rows),
         notes=(
             "FLOPs: forward pass of one patch, two per multiply-add. Time: median over the epochs in the training "
-            "logs, on whatever machine and beside whatever load it was; epochs of different trainers may have "
-            "different numbers of steps.",
+            "logs of all folds and runs, on whatever machine and beside whatever load it was; epochs of different "
+            "trainers may have different numbers of steps. Hours: sum of these epochs over all trainings (folds and "
+            "runs). Memory: the largest of any training.",
             *(f"{names[c.model]}: {note}." for c in costs for note in c.notes),
         ),
     )

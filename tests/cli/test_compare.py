@@ -97,6 +97,47 @@ def test_numbers_are_nnunets_and_hand_computable(made):
     assert (dice["wins"], dice["ties"], dice["losses"], dice["cases"]) == (0, 4, 4, 8)
 
 
+def test_runs_of_a_model_are_compared_as_one_model_by_one_command(folders, capsys):
+    results = Results(folders)
+    arrays = {f"c{n}": blobs(n) for n in range(6)}
+    for case, array in arrays.items():
+        results.reference(case, array)
+    by = {"A_seed0": 1, "A_seed1": 2, "A_seed2": 1, "B_seed0_5epochs": 1, "B_seed1_5epochs": 1, "C": 2}
+    for name, voxels in by.items():
+        results.model(f"nnUNetTrainer{name}", {"0": {case: shifted(array, voxels) for case, array in arrays.items()}})
+    words = ("-d", 999, "-tr", *(f"nnUNetTrainer{name}" for name in by), "-f", 0, "-np", 1, "--overlays", 1)
+    status, printed, error = run(capsys, *words)
+    assert status == 0, error
+    folder = results.results / "reca_comparison_A-seeds_0_1_2_vs_B_5epochs-seeds_0_1_vs_C_fold_0"
+    found = results_of(folder)
+    assert [m.split("__")[0] for m in found["models"]] == ["nnUNetTrainerA", "nnUNetTrainerB_5epochs", "nnUNetTrainerC"]
+    assert [(r["run"], r["folder"].split("__")[0].removeprefix("nnUNetTrainer")) for r in found["runs"]] == [
+        *[("0", "A_seed0"), ("1", "A_seed1"), ("2", "A_seed2")],
+        *[("0", "B_seed0_5epochs"), ("1", "B_seed1_5epochs"), ("", "C")],
+    ]
+    assert len(found["cases"]) == 6 * 6 * 2 and {c["run"] for c in found["cases"]} == {"0", "1", "2", ""}
+    means = {(m["model"].split("__")[0][-1], m["run"]): m["dice"] for m in found["means"] if m["label"] == "mean"}
+    assert means["A", "all"] == pytest.approx((2 * means["A", "0"] + means["A", "1"]) / 3) and means["A", "0"] > 0
+    assert [(d["reference_runs"], d["model_runs"]) for d in found["differences"][:2:1]][0] == (3, 2)
+    assert {c["trainings"] for c in found["cost"]} == {3, 2, 1}
+    page = page_of(folder)
+    assert "3 runs: seed 0, seed 1, seed 2" in page and "Every run over all 6 cases" in page
+    assert page.index("In short") < page.index("What the cases say") and (folder / "figures" / "runs.png").is_file()
+    assert printed.startswith(found["summary"][0])
+
+
+def test_runs_of_one_model_alone_are_compared_with_each_other(folders, capsys):
+    results = two_models(folders, folds=1, cases=2)
+    for seed in range(2):
+        results.model(f"nnUNetTrainerA_seed{seed}", {"0": {f"case_0{n}": shifted(blobs(n), seed) for n in range(2)}})
+    words = ("-d", 999, "-f", 0, "-np", 1, "--overlays", 0, "-tr", "nnUNetTrainerA_seed0", "nnUNetTrainerA_seed1")
+    status, _, error = run(capsys, *words, "-o", folders / "report")
+    assert status == 0, error
+    found = results_of(folders / "report")
+    assert [m.split("__")[0] for m in found["models"]] == ["nnUNetTrainerA_seed0", "nnUNetTrainerA_seed1"]
+    assert {d["reference_runs"] for d in found["differences"]} == {1}
+
+
 def test_csv_and_json_hold_the_same_cases(made):
     folder = made[0] / "report"
     with (folder / "cases.csv").open() as stream:

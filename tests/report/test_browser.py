@@ -66,7 +66,7 @@ def browse(folder: Path, *words: str) -> str:
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
-    """A report on three models of long names, five folds and nine labels."""
+    """A report on three models of long names, one of them in two runs, five folds and nine labels."""
     folder = tmp_path_factory.mktemp("browser")
     labels = {"background": 0} | {f"label with a name {n}": n for n in range(1, 10)}
     with pytest.MonkeyPatch.context() as patch:
@@ -75,7 +75,9 @@ def page(tmp_path_factory):
             patch.setenv(f"nnUNet_{name}", str(folder / name))
         results = Results(folder, labels)
         cases = {str(f): {f"c{f}{n}": blobs(2 * f + n, range(1, 10), (3, 36, 14)) for n in range(2)} for f in range(5)}
-        names = [f"nnUNetTrainer{n}_with_quite_a_long_name" for n in ("Alpha", "BetaBeta_x", "Gamma_yy")]
+        names = [
+            f"nnUNetTrainer{n}_with_quite_a_long_name" for n in ("Alpha", "BetaBeta_x", "Gamma_yy", "Gamma_yy_seed1")
+        ]
         for case, array in ((c, a) for fold in cases.values() for c, a in fold.items()):
             results.reference(case, array)
         for by, name in enumerate(names):

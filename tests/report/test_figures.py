@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
-from support.results_factory import epoch_text, make_scores
+from support.results_factory import epoch_text, make_run_scores, make_scores
 
 from nnunet_reca.report import figures, overlays
 from nnunet_reca.report.naming import wrapped
@@ -50,6 +50,22 @@ def test_scores_of_many_labels_with_long_names_have_room(tmp_path, drawn, count,
     shown = [text.get_text() for figure in drawn[1:] for text in figure.axes[0].get_yticklabels()]
     assert shown == [wrapped(name, 28) for name in label_names(count)]
     assert all(figure.get_figheight() <= 1.35 * figures.PAGE for figure in drawn[1:]), "longer than a printed page"
+
+
+def test_every_run_is_a_mark_beside_the_mean_of_its_model(tmp_path, drawn):
+    random = np.random.default_rng(0)
+    scores = make_run_scores(random.random((3, 5, 2)), random.random((1, 5, 2)), labels=("one", "two"))
+    found = figures.draw_scores(scores, NAMES, tmp_path)
+    assert [drawing.file.name for drawing in found] == ["runs.png", "paired.png", "labels.png"]
+    for figure in drawn:
+        check_layout(figure)
+    lines = drawn[0].axes[0].lines
+    assert [len(line.get_xdata()) for line in lines] == [3, 1, 1, 1]
+    dice = scores.run_means()["dice"].xs("mean", level="label") * 100
+    assert lines[0].get_xdata().tolist() == pytest.approx(dice["A"].tolist())
+    assert lines[1].get_xdata()[0] == pytest.approx(dice["A"].mean())
+    small = [line for line in drawn[1].axes[0].lines if line.get_markerfacecolor() == "none"]
+    assert [len(line.get_ydata()) for line in small] == [3], "one run has no marks of its own"
 
 
 def grid_slice(count, aspect=1.0):

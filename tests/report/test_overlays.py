@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-from support.results_factory import make_scores
+from support.results_factory import make_run_scores, make_scores
 
-from nnunet_reca.report.overlays import compared_labels, most_different
+from nnunet_reca.report.overlays import compared_labels, middle_runs, most_different
 
 
 def test_a_false_positive_where_the_other_rightly_predicts_nothing_is_drawn():
@@ -33,3 +33,13 @@ def test_values_that_no_compared_region_tells_apart_are_equal_in_overlays():
     labels = np.array([0, 1, 2, 3])
     assert compared_labels(labels, {"whole": (1, 2)}, None).tolist() == [0, 1, 1, 0]
     assert compared_labels(labels, {"whole": (1, 2), "core": (2,)}, None).tolist() == [0, 1, 2, 0]
+
+
+def test_of_several_runs_the_one_in_the_middle_is_drawn():
+    scores = make_run_scores([[[0.5]], [[0.9]], [[0.6]]], [[[0.7]], [[0.3]]])
+    assert middle_runs(scores, ("0", "case0")) == {"A": ("2", 0.6, 0.5, 0.9), "B": ("1", 0.3, 0.3, 0.7)}
+
+
+def test_cases_in_which_means_over_runs_differ_most_are_drawn():
+    scores = make_run_scores([[[0.1], [0.5]], [[0.9], [0.5]]], [[[0.5], [0.7]]])
+    assert most_different(scores, 2).index.tolist() == [("0", "case1")], "case0 differs between runs only"

@@ -5,6 +5,7 @@ from support.results_factory import make_scores
 from nnunet_reca.report.cost import Cost
 from nnunet_reca.report.figures import style_of
 from nnunet_reca.report.naming import FOLDS, number, p_value, report_name, short_names
+from nnunet_reca.report.runs import Run
 from nnunet_reca.report.scores import names_apart
 from nnunet_reca.report.statistics import compare
 from nnunet_reca.report.tables import cost_table, difference_tables, fold_tables, score_table
@@ -186,4 +187,4 @@ def test_models_of_one_colour_have_different_markers():
 )
 def test_a_reports_default_name_tells_all_but_nnunets_defaults(models, folds, name):
     names = [ModelName(f"nnUNetTrainer{t}", p, c) for t, p, c in (model.split("__") for model in models)]
-    assert report_name(names, tuple(folds)) == f"reca_comparison_{name}"
+    assert report_name([Run(model, "") for model in names], tuple(folds)) == f"reca_comparison_{name}"

@@ -182,6 +182,17 @@ def make_scores(dice, keys=None, labels=None, one_empty=()):
     return Scores.of(pd.DataFrame(rows, columns=columns), "mm", 1.0)
 
 
+def make_run_scores(*models, labels=None):
+    """Scores of models A, B, ..., each from Dice (runs, cases, labels), of one fold; seeds count from 0."""
+    rows = [
+        ("ABCDEF"[m], str(run), "0", f"case{c}", (labels or "xyz")[n], d, 10 * (1 - d), d, False)
+        for m, values in enumerate(models)
+        for (run, c, n), d in np.ndenumerate(np.array(values, float))
+    ]
+    columns = ["model", "run", "fold", "case", "label", "dice", "hd95", "nsd", "one_empty"]
+    return Scores.of(pd.DataFrame(rows, columns=columns), "mm", 1.0)
+
+
 class HungryReader:
     """A reader that runs out of memory, in worker processes too."""
 
