@@ -1,5 +1,6 @@
 """Progress on a terminal: a bar over all jobs and a line for each that runs. Elsewhere a line for each that ends."""
 
+import shutil
 import sys
 import time
 from collections.abc import Iterable
@@ -15,6 +16,8 @@ from nnunet_reca.study.states import DONE, state_of
 
 #: seconds between two looks at the files
 INTERVAL = 3.0
+#: without a time left, which jobs so far do not tell: they take seconds or days
+BAR = "{desc}: {n_fmt} of {total_fmt} |{bar}| {elapsed}"
 
 
 class Display:
@@ -38,7 +41,7 @@ class Display:
             from tqdm import tqdm
 
             done = sum(state.name == DONE for state in self.states.values())
-            self.bars = [tqdm(total=len(self.states), initial=done, desc="jobs", unit="job", smoothing=0)]
+            self.bars = [tqdm(total=len(self.states), initial=done, desc="jobs", bar_format=BAR)]
         return self
 
     def __exit__(
@@ -88,5 +91,5 @@ class Display:
         while len(self.bars) <= len(lines):
             self.bars.append(tqdm(total=0, position=len(self.bars), bar_format="{desc}", leave=False))
         for bar, line in zip(self.bars[1:], [*lines, *[""] * len(self.bars)], strict=False):
-            bar.set_description_str(line)
+            bar.set_description_str(line[: shutil.get_terminal_size().columns - 1])  # the next line is another's
         self.bars[0].refresh()

@@ -20,7 +20,7 @@ from typing import Any
 
 from nnunet_reca.study import nnunet, steps
 from nnunet_reca.study.jobs import Job, job_of
-from nnunet_reca.study.locks import take_devices, wait_for
+from nnunet_reca.study.locks import sign, take_devices, wait_for
 from nnunet_reca.study.spec import FILE, ON_DEVICE, Study, read_study, study_of
 from nnunet_reca.study.states import OUTCOMES, STALE, data_lock, depends, lock_file, outcome, unfinished
 from nnunet_reca.trainers.variables import THREADS_VARIABLE
@@ -152,7 +152,11 @@ class Guard:
         return environment
 
     def _execute(self, command: Sequence[str], environment: dict[str, str], inherited: Sequence[int]) -> int:
-        """Run a command in a process group of its own; whatever it leaves running ends with it."""
+        """Run a command in a process group of its own; whatever it leaves running ends with it.
+
+        Args:
+            inherited: locks that the command keeps, the job's own first.
+        """
         with open(self.log, "a", encoding="utf-8") as log:
             log.write(f"$ {' '.join(command)}\n")
             log.flush()
@@ -165,6 +169,7 @@ class Guard:
                 pass_fds=tuple(inherited),
                 start_new_session=True,
             )
+        sign(inherited[0], process.pid)
         try:
             return process.wait()
         except Stopped:

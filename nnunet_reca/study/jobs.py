@@ -59,6 +59,13 @@ class Job:
         """Of a training."""
         return ModelName(self.trainer, self.plans, self.configuration)
 
+    @property
+    def short(self) -> str:
+        """A name that leaves room in a line: the data set's number, and of a trainer what it has of its own."""
+        trainer = self.trainer.removeprefix("nnUNetTrainer") or self.trainer
+        parts = [self.kind, self.dataset[7:10], self.configuration, self.fold and f"fold {self.fold}", trainer]
+        return " ".join(filter(None, parts))
+
     def __str__(self) -> str:
         parts = [self.kind, self.dataset, self.configuration, self.fold and f"fold {self.fold}", self.trainer]
         return " ".join([*filter(None, parts), *([self.plans] if self.plans not in ("", "nnUNetPlans") else [])])

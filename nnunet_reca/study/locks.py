@@ -3,7 +3,9 @@
 import contextlib
 import errno
 import getpass
+import json
 import os
+import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -33,6 +35,8 @@ def grasp(file: Path, *, shared: bool = False) -> int | None:
         descriptor = os.open(file, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        if not shared:
+            os.ftruncate(descriptor, 0)  # what an earlier holder noted
     except OSError as error:
         if error.errno in _WITHOUT:
             return descriptor
@@ -71,9 +75,49 @@ def wait_for(file: Path, waits: Callable[[], None] = lambda: None, *, shared: bo
     if descriptor is None:
         waits()
     while descriptor is None:
+        _end_orphans(file)
         time.sleep(PATIENCE)
         descriptor = grasp(file, shared=shared)
     return descriptor
+
+
+def sign(descriptor: int, group: int) -> None:
+    """Note in a lock of ours who works under it.
+
+    Args:
+        group: process group of the work, whose leader is the work itself.
+    """
+    about = {"host": os.uname().nodename, "holder": os.getpid(), "group": group}
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, json.dumps(about).encode(), 0)
+
+
+def _end_orphans(file: Path) -> None:
+    """End what is left of work whose leader and holder were both killed.
+
+    A killed training leaves workers that load data for nobody, for ever, and hold what they inherited.
+    """
+    try:
+        about = json.loads(file.read_text())
+        here = about["host"] == os.uname().nodename
+        if here and not alive(about["holder"]) and not alive(about["group"]):
+            os.killpg(about["group"], signal.SIGKILL)
+    except (OSError, ValueError, KeyError, TypeError):  # nobody signed, or nothing is left
+        return
+
+
+def alive(process: int) -> bool:
+    """Whether a process of this machine runs; one that only waits for its parent's attention does not."""
+    try:
+        os.kill(process, 0)
+        state = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace")
+    except PermissionError:
+        return True
+    except ProcessLookupError:
+        return False
+    except OSError:  # no /proc
+        return True
+    return state.rpartition(")")[2].split()[0] != "Z"
 
 
 def device_folder() -> Path:

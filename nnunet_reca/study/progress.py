@@ -43,7 +43,7 @@ def training_line(job: Job) -> str:
     """Epoch of epochs, pseudo Dice and time left of a training."""
     log, total = logs_of(fold_folder(job)), epochs_of(job.trainer)
     if not log.epochs:
-        return f"{job}: starts"
+        return f"{job.short}: starts"
     epoch = max(log.epochs)
     whole = [e for e in log.epochs.values() if e.pseudo_dice]
     parts = [f"epoch {epoch + 1} of {total}"]
@@ -55,7 +55,7 @@ def training_line(job: Job) -> str:
         parts.append("validation")
     elif each is not None:
         parts.append(f"{duration(each * max(0, total - _completed(log)))} left")
-    return f"{job}: {', '.join(parts)}"
+    return f"{job.short}: {', '.join(parts)}"
 
 
 def seconds_per_epoch(jobs: Iterable[Job]) -> float | None:

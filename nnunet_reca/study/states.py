@@ -11,7 +11,7 @@ from typing import Any
 from nnunet_reca.results.logs import TrainingLog, read_logs
 from nnunet_reca.study import nnunet
 from nnunet_reca.study.jobs import Job, all_trainers, trainings
-from nnunet_reca.study.locks import held
+from nnunet_reca.study.locks import alive, held
 from nnunet_reca.study.spec import Study
 
 DONE, RUNNING, STARTED, TO_DO, STALE = "done", "running", "started", "to do", "changed"
@@ -86,11 +86,7 @@ def runs(folder: Path, job: Job) -> bool:
 
 
 def _alive(about: Any) -> bool:
-    try:
-        os.kill(int(about["pid"]), 0)
-    except (TypeError, KeyError, ValueError, OSError):
-        return False
-    return True
+    return isinstance(about, dict) and isinstance(about.get("pid"), int) and alive(about["pid"])
 
 
 def unfinished(study: Study, folder: Path, job: Job) -> State | None:

@@ -13,6 +13,7 @@ from support.fake_nnunet import DATASET
 
 from nnunet_reca.study.guard import LOCAL, place
 from nnunet_reca.study.jobs import Job
+from nnunet_reca.study.locks import held
 from nnunet_reca.study.spec import FILE, study_of, text_of
 
 pytest.importorskip("yaml")
@@ -119,6 +120,20 @@ def test_a_training_that_outlives_its_guard_is_waited_for(nnunet):
     status, _ = study.run(job())
     assert status == 0 and len(nnunet.calls("train")) == 1
     assert "waits: another process has this in its hands" in (study.folder / job().log).read_text()
+
+
+def test_workers_that_outlive_a_training_and_its_guard_keep_nobody_waiting(nnunet):
+    study, order = Study(nnunet), nnunet.control / f"{TRAINER}_0"
+    order.write_text("workers")
+    guard = study.start(job(), FAKE_EPOCH="30")
+    wait_until(lambda: not order.exists() and any(nnunet.fold(TRAINER).glob("*.txt")))
+    (file,) = (nnunet.results / ".reca_study").glob("*.lock")
+    training = json.loads(file.read_text())["group"]
+    os.kill(guard.pid, signal.SIGKILL)
+    os.kill(training, signal.SIGKILL)
+    guard.wait()
+    assert held(file)
+    assert study.run(job())[0] == 0  # which waits for the lock, 60 seconds at most
 
 
 def test_a_guard_that_is_told_to_end_ends_its_training(nnunet):

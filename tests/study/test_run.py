@@ -120,8 +120,8 @@ def test_a_terminal_shows_a_bar_and_a_line_for_each_training_that_runs(nnunet, m
         assert display.states[TRAINING].name == RUNNING
         display.update()
     os.close(lock)
-    assert "jobs:" in terminal.getvalue() and "3/5" in terminal.getvalue()
-    assert "fold 0 nnUNetTrainerSwinUNETRReca_seed1_5epochs: epoch 2 of 5, pseudo Dice 0.600" in terminal.getvalue()
+    assert "jobs:" in terminal.getvalue() and "3 of 5" in terminal.getvalue()
+    assert "train 998 3d_fullres fold 0 SwinUNETRReca_seed1_5epochs: epoch 2 of 5, pseudo" in terminal.getvalue()
 
 
 def test_without_a_terminal_there_is_a_line_for_what_ends_and_no_other(nnunet, monkeypatch, capsys):
