@@ -8,6 +8,8 @@ import pytest
 from support.copy_cases import copy_cases
 from support.workspace import EXAMPLE, Workspace
 
+from nnunet_reca.study.spec import STEPS
+
 pytest.importorskip("snakemake")
 pytestmark = pytest.mark.slow
 
@@ -25,7 +27,8 @@ def test_two_twins_train_and_end_on_a_page(tmp_path):
     shutil.copy(reference, raw / "labelsTs")
     study = tmp_path / "study"
     words = ("-d", 4, "-tr", *TWINS, "-f", 0, "--seeds", 7, "--device", "cpu", "-o", study, "--retries", 0)
-    said = workspace.run(sys.executable, "-m", "nnunet_reca.cli.study", *words)
+    alone = [f"{step}=1" for step in STEPS]  # every process that a command starts imports nnU-Net anew
+    said = workspace.run(sys.executable, "-m", "nnunet_reca.cli.study", *words, "--set-threads", *alone, "--cores", 2)
     page = (study / EXAMPLE.name / "comparison" / "report.html").read_text(encoding="utf-8")
     assert f"page: {study / EXAMPLE.name / 'comparison' / 'report.html'}" in said
     assert "PrimusSReca_tiny_seed7_1epochs" in page
