@@ -1,5 +1,7 @@
 """What a study needs on a SLURM cluster beside what its user says."""
 
+import getpass
+import hashlib
 import importlib.util
 import shutil
 import subprocess
@@ -56,14 +58,17 @@ def slurm_problems(given: Sequence[str]) -> Iterator[str]:
 def slurm_options(given: Sequence[str], folder: Path) -> list[str]:
     """Options of Snakemake that a study needs on SLURM, as far as they are not given.
 
-    Logs lie in the study's folder; files of jobs may be late; jobs that were pre-empted are queued again by SLURM, and
-    go on from their checkpoint; clusters without accounting are asked by squeue, as sacct knows no job there, ever.
+    Jobs are named after the study; logs lie in its folder; files of jobs may be late; jobs that were pre-empted are
+    queued again by SLURM, and go on from their checkpoint; clusters without accounting are asked by squeue, as sacct
+    knows no job there, ever.
 
     Args:
         given: options of Snakemake.
         folder: of the study.
     """
     words = []
+    if value_of(given, "--slurm-jobname-prefix") is None:
+        words += ["--slurm-jobname-prefix", job_prefix(folder)]
     if value_of(given, "--slurm-logdir") is None:
         words += ["--slurm-logdir", str(folder / "logs" / "slurm")]
     if value_of(given, "--latency-wait", "--output-wait", "-w") is None:
@@ -73,6 +78,34 @@ def slurm_options(given: Sequence[str], folder: Path) -> list[str]:
     if value_of(given, "--slurm-status-command") is None and not has_accounting():
         words += ["--slurm-status-command", "squeue"]
     return words
+
+
+def job_prefix(folder: Path) -> str:
+    """What the names of a study's jobs begin with."""
+    return f"reca_{hashlib.sha256(str(folder).encode()).hexdigest()[:8]}"
+
+
+def cancel_waiting(folder: Path) -> list[str]:
+    """Cancel jobs of a study that were submitted by a run that was killed, and have not started.
+
+    The run that follows submits them again; those that have started go on, and are waited for by their successors.
+
+    Returns:
+        Numbers of the jobs.
+    """
+    words = ["squeue", "--noheader", f"--user={getpass.getuser()}", "--states=PENDING", "--format=%i|%j"]
+    try:
+        lines = subprocess.run(words, capture_output=True, text=True, timeout=60).stdout.splitlines()
+        jobs = [number for number, _, name in (line.partition("|") for line in lines) if _mine(name, folder)]
+        if jobs:
+            subprocess.run(["scancel", "--state=PENDING", *jobs], capture_output=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired):  # whatever is wrong, the study says so when it submits
+        return []
+    return jobs
+
+
+def _mine(name: str, folder: Path) -> bool:
+    return name.strip().startswith(f"{job_prefix(folder)}_")
 
 
 def has_accounting() -> bool:

@@ -16,7 +16,7 @@ from typing import Any
 from nnunet_reca.results.problems import Problems
 from nnunet_reca.study import nnunet
 from nnunet_reca.study.checks import check, gpus_here
-from nnunet_reca.study.cluster import on_slurm, slurm_options, value_of
+from nnunet_reca.study.cluster import cancel_waiting, on_slurm, slurm_options, value_of
 from nnunet_reca.study.display import Display
 from nnunet_reca.study.guard import LOCAL, place, tail
 from nnunet_reca.study.jobs import Job, all_jobs
@@ -100,6 +100,8 @@ def run(request: Request, say: Callable[[str], None]) -> int:
         if all(state.name == DONE for state in states.values()):
             say(f"all {len(states)} jobs are done")
             return _conclude(study, request.folder, states, 0, say)
+        if on_slurm(request.snakemake) and (waiting := cancel_waiting(request.folder)):
+            say(f"cancelled, to be submitted anew: jobs of an earlier run that have not started, {' '.join(waiting)}")
         return _execute(study, request, states, lock, say)
     finally:
         os.close(lock)

@@ -175,6 +175,10 @@ class Scenario:
                 found.append(Training(name, process, environment.get("SLURM_JOB_ID", ""), gpus))
         return found
 
+    def waiting(self) -> set[str]:
+        """SLURM jobs that wait for resources."""
+        return {number for number, (state, _) in self.cluster.jobs("pending").items()}
+
     def wait(self, what: str, ready: Callable[[list[Training]], object], minutes: float = 45) -> list[Training]:
         """Look every second until something is so."""
         end = time.monotonic() + 60 * minutes
@@ -215,12 +219,17 @@ class Scenario:
         self.cluster.ask("scontrol", "requeue", taken.job)
         self.wait("the pre-empted training to end", lambda running: taken.process not in {t.process for t in running})
         third = self.victim("a training to run on without the command", {first.name, second.name, taken.name})
+        self.wait("another job to wait in the queue", lambda running: self.waiting())
         say(f"kill -9 of the command and its Snakemake, while job {third.job} trains {third.name}")
         self.kill()
         time.sleep(5)
         expect(any(t.process == third.process for t in self.look()), "the job goes on without the command")
+        left = self.waiting()
+        expect(bool(left), f"job {' '.join(sorted(left))} is in the queue without the command")
         self.start()
         self.wait("the study to complete", lambda running: self.command and self.command.poll() == 0)
+        ended = {self.states[number] for number in left}
+        expect(ended == {"CANCELLED"}, "jobs that the killed command had left in the queue were cancelled")
         self.check({first.name, second.name, taken.name}, third)
         submitted = len(self.states)
         self.start()
@@ -303,7 +312,7 @@ def main() -> int:
     work.chmod(0o755)  # munge's socket lies in it
     started = time.monotonic()
     prepare(work, cases=options.cases, epochs=options.epochs, iterations=options.iterations)
-    fast = ["--jobs", str(options.cpus), "--slurm-init-seconds-before-status-checks", "5"]
+    fast = ["--jobs", str(options.cpus + 1), "--slurm-init-seconds-before-status-checks", "5"]
     scenario = None
     try:
         with Cluster(work / "cluster", cpus=options.cpus, gpus=options.cpus) as cluster:

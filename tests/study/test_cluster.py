@@ -6,7 +6,15 @@ from types import SimpleNamespace
 import pytest
 
 from nnunet_reca.study import run
-from nnunet_reca.study.cluster import has_accounting, on_slurm, slurm_options, slurm_problems, value_of
+from nnunet_reca.study.cluster import (
+    cancel_waiting,
+    has_accounting,
+    job_prefix,
+    on_slurm,
+    slurm_options,
+    slurm_problems,
+    value_of,
+)
 from nnunet_reca.study.spec import study_of
 
 SLURM = ("--executor", "slurm", "--jobs", "32")
@@ -23,15 +31,18 @@ def cluster(tmp_path, monkeypatch):
     name = "snakemake_executor_plugin_slurm"
     monkeypatch.setattr(importlib.util, "find_spec", lambda n: there.plugin if n == name else found(n))
 
-    def accounting(kind):
-        for program in ("sbatch", "scontrol"):
-            script = programs / program
-            lines = f"AccountingStorageHost   = localhost\nAccountingStorageType   = accounting_storage/{kind}"
-            script.write_text(f"#!/bin/sh\necho 'Configuration data as of today\n{lines}'\n")
-            script.chmod(0o755)
+    def stand_in(program, prints):
+        script = programs / program
+        script.write_text(f"#!/bin/sh\necho {program} \"$@\" >> {programs}/calls\necho '{prints}'\n")
+        script.chmod(0o755)
 
-    there.accounting = accounting
+    def accounting(kind):
+        lines = f"AccountingStorageHost   = localhost\nAccountingStorageType   = accounting_storage/{kind}"
+        stand_in("scontrol", f"Configuration data as of today\n{lines}")
+
+    there.accounting, there.stand_in = accounting, stand_in
     accounting("slurmdbd")
+    stand_in("sbatch", "1")
     return there
 
 
@@ -69,12 +80,31 @@ def test_clusters_without_accounting_are_asked_by_squeue(cluster, tmp_path):
 def test_what_the_user_says_is_not_said_again(cluster, tmp_path):
     cluster.accounting("none")
     given = (*SLURM, "--slurm-status-command=sacct", "--slurm-no-requeue", "-w", "5", "--slurm-logdir", "elsewhere")
+    given += ("--slurm-jobname-prefix", "mine")
     assert slurm_options(given, tmp_path) == []
-    assert slurm_options(SLURM, tmp_path)[:5] == [
+    assert slurm_options(SLURM, tmp_path)[:7] == [
+        *("--slurm-jobname-prefix", job_prefix(tmp_path)),
         *("--slurm-logdir", str(tmp_path / "logs" / "slurm")),
         *("--latency-wait", "60"),
         "--slurm-requeue",
     ]
+
+
+def test_of_an_earlier_run_the_jobs_of_this_study_that_wait_are_cancelled_and_no_others(cluster, tmp_path):
+    other = job_prefix(tmp_path / "other")
+    names = {
+        11: f"{job_prefix(tmp_path)}_4b2c",
+        12: f"{other}_4b2c",
+        13: "training",
+        14: f"{job_prefix(tmp_path)}_77aa",
+    }
+    assert cancel_waiting(tmp_path) == []  # no squeue
+    cluster.stand_in("squeue", "\n".join(f"{number}|{name}" for number, name in names.items()))
+    cluster.stand_in("scancel", "")
+    assert cancel_waiting(tmp_path) == ["11", "14"]
+    asked, cancelled = (cluster.programs / "calls").read_text().splitlines()
+    assert "--states=PENDING" in asked and cancelled == "scancel --state=PENDING 11 14"
+    assert cancel_waiting(tmp_path / "third") == []
 
 
 def test_missing_plugin_sbatch_and_number_of_jobs_are_said_together(cluster):
