@@ -182,13 +182,16 @@ class Scenario:
     def wait(self, what: str, ready: Callable[[list[Training]], object], minutes: float = 45) -> list[Training]:
         """Look every second until something is so."""
         end = time.monotonic() + 60 * minutes
-        while not ready(running := self.look()):
-            if time.monotonic() > end or (self.command and self.command.poll() not in (None, 0)):
+        while True:
+            ended = self.command is not None and self.command.poll() is not None
+            running = self.look()
+            if ready(running):
+                return running
+            if ended or time.monotonic() > end:
                 lines = (self.work / "study.log").read_text(errors="replace").splitlines()[-40:]
                 print("\n".join(lines), file=sys.stderr)
                 raise SystemExit(f"study_on_slurm.py: waited in vain for {what}; the command's last lines are above")
             time.sleep(1)
-        return running
 
     def victim(self, what: str, spared: set[str]) -> Training:
         """A training that runs and has a checkpoint, once another one is done."""
@@ -288,7 +291,11 @@ def prepare(work: Path, *, cases: int, epochs: int, iterations: int) -> None:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work", type=Path, help="folder of data, study, cluster and logs, kept (default: a new one)")
+    parser.add_argument(
+        "--work",
+        type=Path,
+        help="folder of data, study, cluster and logs (default: a new one, removed at the end where all went well)",
+    )
     parser.add_argument("--cases", type=int, default=20, help="training cases (default: 20)")
     parser.add_argument("--epochs", type=int, default=6, help="of each training (default: 6)")
     parser.add_argument("--iterations", type=int, default=5, help="of each epoch (default: 5)")
@@ -323,15 +330,18 @@ def main() -> int:
             finally:
                 if scenario.command:
                     scenario.kill()
-        left = cluster.processes()
-        expect(not left or set(left) == {os.getpid()}, "nothing of the cluster is left running")
+        expect(not cluster.processes(), "nothing of the cluster is left running")
+    except KeyboardInterrupt:
+        print(f"study_on_slurm.py: stopped; see {work}", file=sys.stderr)
+        return 130
     except SystemExit as stopped:
-        print(
-            stopped.code if isinstance(stopped.code, str) else f"study_on_slurm.py: failed; see {work}", file=sys.stderr
-        )
+        why = stopped.code if isinstance(stopped.code, str) else "study_on_slurm.py: failed"
+        print(f"{why}; see {work}", file=sys.stderr)
         return 1
     counts = ", ".join(f"{number} {state.lower()}" for state, number in Counter(scenario.states.values()).items())
-    say(f"passed in {time.monotonic() - started:.0f} s: {len(scenario.states)} SLURM jobs ({counts}), folder {work}")
+    say(f"passed in {time.monotonic() - started:.0f} s: {len(scenario.states)} SLURM jobs ({counts})")
+    if options.work is None:
+        shutil.rmtree(work)
     return 0
 
 
