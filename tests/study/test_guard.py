@@ -50,12 +50,16 @@ class Study:
         _, said = guard.communicate(timeout=60)
         return guard.returncode, said
 
+    def log(self, job):
+        file = self.folder / job.log
+        return file.read_text() if file.exists() else ""
+
     def record(self, job):
         file = self.folder / job.record
         return json.loads(file.read_text()) if file.exists() else None
 
 
-def wait_until(condition, seconds=30):
+def wait_until(condition, seconds=120):
     end = time.time() + seconds
     while not condition():
         assert time.time() < end, "waited in vain"
@@ -79,7 +83,7 @@ def test_a_killed_training_goes_on_from_its_checkpoint_and_a_finished_one_is_lef
     other = Study(nnunet, "other")  # shares the training
     assert other.run(training)[0] == 0 and other.record(training)["command"] == []
     assert nnunet.finished() == before and len(nnunet.calls()) == calls
-    assert "nothing was run" in (other.folder / training.log).read_text()
+    assert "nothing was run" in other.log(training)
 
 
 def test_a_torn_checkpoint_is_put_aside_and_the_next_best_taken(nnunet):
@@ -105,21 +109,25 @@ def test_a_training_that_lacks_its_validation_is_only_validated(nnunet):
 
 def test_two_studies_at_the_same_training_train_it_once(nnunet):
     first, second = Study(nnunet), Study(nnunet, "other")
-    guards = [study.start(job(), FAKE_EPOCH="0.3") for study in (first, second)]
+    hold = nnunet.hold()
+    guards = [study.start(job()) for study in (first, second)]
+    wait_until(lambda: nnunet.calls("train") and any("waits: " in study.log(job()) for study in (first, second)))
+    hold.unlink()
     assert [guard.wait(60) for guard in guards] == [0, 0]
     assert len(nnunet.calls("train")) == 1
     assert sorted(len(study.record(job())["command"]) > 0 for study in (first, second)) == [False, True]
 
 
 def test_a_training_that_outlives_its_guard_is_waited_for(nnunet):
-    study = Study(nnunet)
-    guard = study.start(job(), FAKE_EPOCH="0.5")
+    study, hold = Study(nnunet), nnunet.hold()
+    guard = study.start(job())
     wait_until(lambda: nnunet.calls("train"))
     guard.kill()
     guard.communicate()
-    status, _ = study.run(job())
-    assert status == 0 and len(nnunet.calls("train")) == 1
-    assert "waits: another process has this in its hands" in (study.folder / job().log).read_text()
+    again = study.start(job())
+    wait_until(lambda: "waits: another process has this in its hands" in study.log(job()))
+    hold.unlink()
+    assert again.wait(60) == 0 and len(nnunet.calls("train")) == 1
 
 
 def test_workers_that_outlive_a_training_and_its_guard_keep_nobody_waiting(nnunet):
@@ -167,15 +175,16 @@ def test_batch_jobs_keep_the_devices_that_their_cluster_gave_them(nnunet):
 
 def test_data_are_not_preprocessed_anew_while_a_training_reads_them(nnunet):
     study, data = Study(nnunet), Job("preprocess", DATASET, plans="nnUNetPlans", configuration="3d_fullres")
-    training = study.start(job(), FAKE_EPOCH="0.4")
+    hold, training = nnunet.hold(), study.start(job())
     wait_until(lambda: nnunet.calls("train"))
     (nnunet.preprocessed / "nnUNetPlans_3d_fullres" / "case_3.pkl").unlink()  # so that there is something to do
     command = ["nnUNetv2_preprocess", "-d", "998", "-c", "3d_fullres"]
     words = [sys.executable, "-m", "nnunet_reca.study.guard", data.record, "--", *command]
-    assert subprocess.run(words, cwd=study.folder, timeout=60).returncode == 0
-    assert training.poll() == 0 or training.wait(5) == 0
-    (call,) = nnunet.calls("preprocess")
-    assert call["time"] - nnunet.calls("train")[0]["time"] > 1.5
+    preprocessing = subprocess.Popen(words, cwd=study.folder)
+    wait_until(lambda: "waits: " in study.log(data))
+    assert not nnunet.calls("preprocess")
+    hold.unlink()
+    assert training.wait(60) == preprocessing.wait(60) == 0 and len(nnunet.calls("preprocess")) == 1
 
 
 def test_trainings_with_other_plans_are_never_touched(nnunet):

@@ -32,7 +32,7 @@ def run(nnunet, *words, status=0, **variables):
     return said
 
 
-def wait_until(condition, seconds=60):
+def wait_until(condition, seconds=120):
     end = time.time() + seconds
     while not condition():
         assert time.time() < end, "waited in vain"
@@ -106,12 +106,15 @@ def test_a_killed_job_is_tried_again_and_a_failed_one_stops_only_what_needs_it(n
 
 def test_the_command_killed_and_called_again_follows_what_still_runs(nnunet):
     nnunet.plan()
-    first = start(nnunet, *SMALL, FAKE_EPOCH="0.6")
+    hold, first = nnunet.hold(), start(nnunet, *SMALL)
     wait_until(lambda: len(nnunet.calls("train")) == 4)
     first.kill()
     first.communicate()
-    said = run(nnunet, *SMALL)
-    assert "runs already; this follows it" in said and "page: " in said
+    again = start(nnunet, *SMALL)
+    assert "runs already; this follows it" in again.stdout.readline()
+    hold.unlink()
+    said, _ = again.communicate(timeout=120)
+    assert again.returncode == 0 and "page: " in said
     assert len(nnunet.calls("train")) == 4
 
 
@@ -136,7 +139,8 @@ def test_everything_killed_twice_completes_and_leaves_finished_trainings_alone(n
 
 def test_stopping_the_command_stops_its_jobs(nnunet):
     nnunet.plan()
-    process = start(nnunet, *SMALL, FAKE_EPOCH="30")
+    nnunet.hold()
+    process = start(nnunet, *SMALL)
     wait_until(lambda: len(nnunet.calls("train")) == 4)
     process.terminate()
     said, _ = process.communicate(timeout=60)

@@ -93,6 +93,8 @@ elif name == "nnUNetv2_train":
             for epoch in range(start, epochs):
                 log.write(f"2026: Epoch {epoch}\n")
                 log.flush()
+                while (control / "hold").exists():
+                    time.sleep(0.02)
                 time.sleep(float(os.environ.get("FAKE_EPOCH", "0.01")))
                 log.write(f"2026: Pseudo dice [np.float32({0.5 + epoch / 10})]\n2026: Epoch time: 100.0 s\n")
                 log.flush()
@@ -190,6 +192,12 @@ class FakeNnunet:
                 for file in (f"nnUNetPlans_{configuration}/{case}.pkl", f"gt_segmentations/{case}.nii.gz"):
                     (self.preprocessed / file).parent.mkdir(exist_ok=True)
                     (self.preprocessed / file).touch()
+
+    def hold(self) -> Path:
+        """Trainings stand still in their first epoch for as long as this file is there."""
+        file = self.control / "hold"
+        file.touch()
+        return file
 
     def calls(self, name: str = "") -> list[dict]:
         """Commands that were run, in their order."""
