@@ -67,6 +67,8 @@ def request_of(first: str | None, options: argparse.Namespace, rest: list[str]) 
     folder = folder.expanduser().resolve()
     if file is None and (folder / FILE).is_file():
         content = read_study(folder / FILE)
+        if options.output is None:
+            _refuse_another(folder, content, given)
     if "planners" in given or "plans" in given:
         content = {key: value for key, value in content.items() if key not in ("planners", "plans")}
     steps = dict(content.get("steps") or {})
@@ -75,6 +77,19 @@ def request_of(first: str | None, options: argparse.Namespace, rest: list[str]) 
     environment = {**_recorded(), **(content.get("environment") or {})}
     content = {**content, **given, "steps": steps, "environment": environment}
     return Request(folder, content, tuple(rest), options.repeat_trainings)
+
+
+def _refuse_another(folder: Path, before: dict[str, Any], given: dict[str, Any]) -> None:
+    """Raise where a call without a folder would take the place of another study of the same data."""
+    for key in ("trainers", "configurations", "folds", "seeds"):
+        value = before.get(key)
+        old = value if isinstance(value, list) else [] if value is None else [value]
+        lost = [str(entry) for entry in old if str(entry) not in given.get(key, map(str, old))]
+        if lost:
+            raise ValueError(
+                f"expected a study with the {key} of the one in {folder}, got one without {' '.join(lost)}; "
+                f"say -o OTHER for another study, -o {folder} to change that one"
+            )
 
 
 def _recorded() -> dict[str, str]:

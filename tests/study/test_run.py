@@ -10,13 +10,14 @@ import pytest
 from support.fake_nnunet import CASES, DATASET
 from support.results_factory import END, epoch_text
 
+from nnunet_reca.cli.study import main
 from nnunet_reca.study import run
 from nnunet_reca.study.display import Display
 from nnunet_reca.study.jobs import Job, all_jobs
 from nnunet_reca.study.locks import grasp
 from nnunet_reca.study.progress import duration, states_of, training_line
 from nnunet_reca.study.run import Request
-from nnunet_reca.study.spec import study_of
+from nnunet_reca.study.spec import study_of, text_of
 from nnunet_reca.study.states import DONE, RUNNING, TO_DO, fold_folder, lock_file
 
 TRAINER = "nnUNetTrainerSwinUNETRReca_seed1_5epochs"
@@ -54,6 +55,18 @@ def test_what_is_not_ours_goes_to_snakemake_and_a_cluster_is_not_counted_as_this
     assert Request(nnunet.study, {}, ("--executor", "local", "--jobs", "3")).local
     assert "--cores" not in words(nnunet, "--jobs", "3")
     assert words(nnunet, "-s", "mine").count("--snakefile") == 0
+
+
+def test_another_study_of_the_same_data_does_not_take_the_place_of_the_first(nnunet, capsys):
+    folder = nnunet.results.parent / f"reca_study_{DATASET}"
+    folder.mkdir()
+    (folder / "study.yaml").write_text(text_of(study(seeds=[0])))
+    words = ["-d", "998", "--device", "cpu", "--dry-run", "-tr"]
+    assert main([*words, "nnUNetTrainer"]) == 1
+    assert f"got one without {TRAINER}; say -o OTHER for another study" in capsys.readouterr().err
+    assert main([*words, TRAINER, "nnUNetTrainer", "--seeds", "0", "1"]) == 1  # both name a seed
+    assert "names its seed" in capsys.readouterr().err
+    assert main([*words, "nnUNetTrainer", "-o", str(nnunet.study)]) == 0
 
 
 def test_commands_are_found_where_nothing_is_activated(nnunet, monkeypatch):
