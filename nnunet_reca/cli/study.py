@@ -84,7 +84,8 @@ def _refuse_another(folder: Path, before: dict[str, Any], given: dict[str, Any])
     for key in ("trainers", "configurations", "folds", "seeds"):
         value = before.get(key)
         old = value if isinstance(value, list) else [] if value is None else [value]
-        lost = [str(entry) for entry in old if str(entry) not in given.get(key, map(str, old))]
+        kept = [str(entry) for entry in given.get(key, old)]
+        lost = [str(entry) for entry in old if str(entry) not in kept]
         if lost:
             raise ValueError(
                 f"expected a study with the {key} of the one in {folder}, got one without {' '.join(lost)}; "

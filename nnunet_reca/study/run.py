@@ -23,7 +23,7 @@ from nnunet_reca.study.jobs import Job, all_jobs
 from nnunet_reca.study.locks import PATIENCE, grasp
 from nnunet_reca.study.progress import States, counts, failures, running_lines, states_of, table
 from nnunet_reca.study.spec import FILE, STEPS, Study, differences, read_study, study_of, text_of, versions
-from nnunet_reca.study.states import DONE, RUNNING, STALE, depends, outcome
+from nnunet_reca.study.states import DONE, RUNNING, STALE, depends, outcome, runs
 from nnunet_reca.study.steps import put_aside
 
 SNAKEFILE = Path(__file__).with_name("Snakefile")
@@ -167,7 +167,13 @@ def _reconcile(study: Study, request: Request, say: Callable[[str], None]) -> St
     """Records as nnU-Net's files have it: of what is done, by whomever, and of nothing else."""
     folder = request.folder
     shutil.rmtree(folder / "failed", ignore_errors=True)
-    models = {(job.dataset, job.model): job for job in _changed_trainings(states_of(study, folder))}
+    changed = _changed_trainings(states_of(study, folder))
+    running = [
+        f"{job}: is running, with the plans of before; wait for it, or end it" for job in changed if runs(folder, job)
+    ]
+    if running:
+        raise Problems(running, "nothing was put aside")
+    models = {(job.dataset, job.model): job for job in changed}
     for job in models.values():  # which the user has asked for
         say(f"put aside: {job.model}, now {put_aside(job)}")
     states = states_of(study, folder)

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from support.fake_nnunet import DATASET
 
+from nnunet_reca.study.locks import grasp
+
 pytest.importorskip("snakemake")
 TWINS = ("nnUNetTrainerSwinUNETR", "nnUNetTrainerSwinUNETRReca")
 SMALL = ("-d", "998", "-tr", *TWINS, "-f", "0", "1", "--device", "cpu", "--cores", "4", "--threads", "1")
@@ -160,6 +162,10 @@ def test_trainings_with_other_plans_are_repeated_only_when_told_to(nnunet):
     said = run(nnunet, *SMALL, status=1)
     assert "trainings would be repeated" in said and said.count("trained with other plans: patch_size") == 4
     assert len(nnunet.calls()) == calls and nnunet.finished() == before
+    lock = grasp(nnunet.results / ".reca_study" / f"{TWINS[0]}__nnUNetPlans__3d_fullres__fold_1.lock")
+    assert "is running, with the plans of before" in run(nnunet, *SMALL, "--repeat_trainings", status=1)
+    assert len(nnunet.calls()) == calls and nnunet.finished() == before
+    os.close(lock)
     said = run(nnunet, *SMALL, "--repeat_trainings")
     assert "put aside: nnUNetTrainerSwinUNETR__nnUNetPlans__3d_fullres" in said and "page: " in said
     assert len(list((nnunet.results / "replaced").iterdir())) == 2 and len(nnunet.calls("train")) == 8
