@@ -58,6 +58,7 @@ def test_what_is_not_ours_goes_to_snakemake_and_a_cluster_is_not_counted_as_this
 
 
 def test_another_study_of_the_same_data_does_not_take_the_place_of_the_first(nnunet, capsys):
+    pytest.importorskip("snakemake")
     folder = nnunet.results.parent / f"reca_study_{DATASET}"
     folder.mkdir()
     (folder / "study.yaml").write_text(text_of(study(seeds=[0])))
