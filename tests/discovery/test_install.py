@@ -119,6 +119,7 @@ def test_wheel_from_the_sdist_carries_hook_shim_and_types(distributions):
         "nnunet_reca/_discovery/shim/nnunet_reca_trainers.py",
         "nnunet_reca/_discovery/last/nnunet_reca_misspelt.py",
         "nnunet_reca/py.typed",
+        "nnunet_reca/study/Snakefile",
     ):
         assert name in names
     assert not any(n.startswith(("tests/", "examples/", "benchmarks/")) for n in names)
