@@ -50,7 +50,7 @@ def request_of(first: str | None, options: argparse.Namespace, rest: list[str]) 
     Raises:
         ValueError: if there is neither, or a file that cannot be read.
     """
-    from nnunet_reca.study.run import Request
+    from nnunet_reca.study.engine import Request
     from nnunet_reca.study.spec import FILE, read_study, study_of
 
     given = _content(options)

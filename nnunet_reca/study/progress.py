@@ -99,8 +99,12 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
-def table(states: States) -> list[str]:
-    """A line for each job: what it is, how far, and how long it will take, and their sum."""
+def table(states: States, side_by_side: int = 1) -> list[str]:
+    """A line for each job: what it is, how far, and how long it will take, and their sum.
+
+    Args:
+        side_by_side: trainings that run at a time.
+    """
     jobs = list(states)
     rows, total, unknown = [], 0.0, 0
     for job, state in states.items():
@@ -113,15 +117,17 @@ def table(states: States) -> list[str]:
     width = [max(len(row[i]) for row in [*rows, ("job", "state", "")]) for i in range(2)]
     lines = [f"{'job':{width[0]}}  {'state':{width[1]}}  time"]
     lines += [f"{name:{width[0]}}  {state:{width[1]}}  {time}".rstrip() for name, state, time in rows]
-    return [*lines, "", _sum(states, total, unknown)]
+    return [*lines, "", _sum(states, total, unknown, side_by_side)]
 
 
-def _sum(states: States, total: float, unknown: int) -> str:
+def _sum(states: States, total: float, unknown: int, side_by_side: int) -> str:
     left = sum(state.name != DONE for state in states.values())
     text = f"{len(states)} jobs: {len(states) - left} done, {left} to run"
     trainings = sum(job.kind == "train" and state.name != DONE for job, state in states.items())
     if trainings:
-        known = f"{duration(total)} of training, one after another" if trainings > unknown else ""
+        at_a_time = min(side_by_side, trainings)
+        faster = f", about {duration(total / at_a_time)} with {at_a_time} at a time" if at_a_time > 1 else ""
+        known = f"{duration(total)} of training{faster}" if trainings > unknown else ""
         lacking = (
             f"the time of {unknown} trainings is unknown until an epoch of their models has run" if unknown else ""
         )

@@ -1,68 +1,38 @@
 """Runs a study: checks it, compares records with nnU-Net's files, and lets Snakemake do what is left."""
 
-import json
 import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import pairwise
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from nnunet_reca.results.problems import Problems
 from nnunet_reca.study import nnunet
-from nnunet_reca.study.checks import check, gpus_here
-from nnunet_reca.study.cluster import cancel_waiting, on_slurm, slurm_options, value_of
+from nnunet_reca.study.checks import check
+from nnunet_reca.study.cluster import cancel_waiting, on_slurm
 from nnunet_reca.study.display import Display
-from nnunet_reca.study.guard import LOCAL, place, tail
+from nnunet_reca.study.engine import Request, command, environment, side_by_side
+from nnunet_reca.study.guard import tail
 from nnunet_reca.study.jobs import Job, all_jobs
 from nnunet_reca.study.locks import PATIENCE, grasp
 from nnunet_reca.study.progress import States, counts, failures, running_lines, states_of, table
-from nnunet_reca.study.spec import FILE, STEPS, Study, differences, read_study, study_of, text_of, versions
+from nnunet_reca.study.spec import FILE, Study, differences, read_study, study_of, text_of, versions
 from nnunet_reca.study.states import DONE, RUNNING, STALE, depends, outcome, runs
 from nnunet_reca.study.steps import put_aside
 
-SNAKEFILE = Path(__file__).with_name("Snakefile")
-#: options of Snakemake that send jobs elsewhere, or may do so
-_ELSEWHERE = ("--executor", "-e", "--profile", "--workflow-profile")
-_AMOUNT = ("--cores", "--jobs", "-j")
 #: seconds that Snakemake has to end its jobs when the study is stopped, until it is told with more emphasis
 GRACE = 40
-
-
-@dataclass(frozen=True)
-class Request:
-    """What a call of the command asks for.
-
-    Attributes:
-        folder: of the study.
-        content: of study.yaml, with what the call changes.
-        snakemake: options that go to Snakemake as they are.
-        repeat_trainings: models that were trained with other plans are put aside and trained anew.
-    """
-
-    folder: Path
-    content: Mapping[str, Any]
-    snakemake: Sequence[str] = ()
-    repeat_trainings: bool = False
-
-    @property
-    def local(self) -> bool:
-        """Whether all jobs run on this machine."""
-        words = [part for word in self.snakemake for part in word.split("=", 1)]
-        named = [next_ for word, next_ in pairwise([*words, ""]) if word in _ELSEWHERE]
-        return all(name == "local" for name in named)
 
 
 def show(request: Request, say: Callable[[str], None]) -> int:
     """Say what would run; nothing is written."""
     study = study_of(request.content)
     check(study, request.folder, local=request.local, snakemake=request.snakemake)
-    for line in [*_changes(request.folder, study), *table(states_of(study, request.folder))]:
+    states = states_of(study, request.folder)
+    for line in [*_changes(request.folder, study), *table(states, side_by_side(study, request))]:
         say(line)
     return 0
 
@@ -192,50 +162,6 @@ def _reconcile(study: Study, request: Request, say: Callable[[str], None]) -> St
     return states
 
 
-def command(study: Study, request: Request) -> list[str]:
-    """Snakemake's command line."""
-    given = request.snakemake
-    words = [sys.executable, "-m", "snakemake"]
-    if not {"--snakefile", "-s"} & set(given):
-        words += ["--snakefile", str(SNAKEFILE)]
-    words += ["--directory", str(request.folder), "--keep-going", "--rerun-incomplete", "--nolock", "--drop-metadata"]
-    words += ["--rerun-triggers", "input"]
-    if value_of(given, "--retries", "--restart-times", "-T") is None:
-        # not by the rules, whose word counts in the Snakemake inside of a cluster's job, too: retries of retries
-        words += ["--retries", str(study.retries)]
-    if request.local:
-        cores = _cores()
-        if not set(_AMOUNT) & set(given):
-            words += ["--cores", str(cores)]
-        slots = cores if study.device != "cuda" else len(gpus_here(study)) * study.trainings_per_gpu
-        if study.device == "cuda" and "--resources" not in given:
-            words += ["--resources", f"gpu={slots}"]
-        if study.threads("train") == STEPS["train"]["threads"] and "--set-threads" not in given:
-            share = cores if study.device != "cuda" else cores * study.num_gpus // slots
-            words += ["--set-threads", f"train={max(1, min(share, cores, STEPS['train']['threads']))}"]
-    elif on_slurm(given):
-        words += slurm_options(given, request.folder)
-    return [*words, *given]
-
-
-def _cores() -> int:
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # macOS
-        return os.cpu_count() or 1
-
-
-def _environment(study: Study, request: Request) -> dict[str, str]:
-    environment = dict(os.environ)
-    scripts = str(Path(sys.executable).parent)
-    if scripts not in environment.get("PATH", "").split(os.pathsep):  # called by its path, nothing is activated
-        environment["PATH"] = os.pathsep.join(filter(None, [scripts, environment.get("PATH")]))
-    if request.local and study.device == "cuda":
-        local = {"place": place(), "gpus": gpus_here(study), "slots": study.trainings_per_gpu}
-        environment[LOCAL] = json.dumps(local)
-    return environment
-
-
 def _execute(study: Study, request: Request, states: States, lock: int, say: Callable[[str], None]) -> int:
     """Let Snakemake run, in a session of its own that inherits the lock, and show what it does."""
     log = request.folder / "logs" / "snakemake.log"
@@ -246,7 +172,7 @@ def _execute(study: Study, request: Request, states: States, lock: int, say: Cal
             stdin=subprocess.DEVNULL,
             stdout=stream,
             stderr=subprocess.STDOUT,
-            env=_environment(study, request),
+            env=environment(study, request),
             pass_fds=(lock,),
             start_new_session=True,
         )

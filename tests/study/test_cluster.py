@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from nnunet_reca.study import run
+from nnunet_reca.study import engine
 from nnunet_reca.study.cluster import (
     cancel_waiting,
     has_accounting,
@@ -120,7 +120,7 @@ def test_missing_plugin_sbatch_and_number_of_jobs_are_said_together(cluster):
 def test_jobs_on_slurm_know_nothing_of_the_cores_and_devices_of_this_machine(cluster, tmp_path):
     """Snakemake hands ``--cores`` on to the jobs, and a limit of GPUs would be one of the whole cluster."""
     study = study_of({"datasets": [4], "trainers": ["nnUNetTrainer"], "retries": 2})
-    words = run.command(study, run.Request(tmp_path, {}, SLURM))
+    words = engine.command(study, engine.Request(tmp_path, {}, SLURM))
     assert value_of(words, "--cores", "-c") is value_of(words, "--resources") is None
     assert value_of(words, "--executor") == "slurm" and value_of(words, "--jobs") == "32"
 
@@ -128,9 +128,9 @@ def test_jobs_on_slurm_know_nothing_of_the_cores_and_devices_of_this_machine(clu
 def test_retries_are_the_commands_and_no_rules(cluster, tmp_path):
     """The word of a rule counts in the Snakemake inside of a job, too, and there would be retries of retries."""
     study = study_of({"datasets": [4], "trainers": ["nnUNetTrainer"], "retries": 2})
-    assert value_of(run.command(study, run.Request(tmp_path, {}, SLURM)), "--retries") == "2"
-    assert value_of(run.command(study, run.Request(tmp_path, {}, (*SLURM, "--retries", "7"))), "--retries") == "7"
-    assert "retries:" not in run.SNAKEFILE.read_text()
+    assert value_of(engine.command(study, engine.Request(tmp_path, {}, SLURM)), "--retries") == "2"
+    assert value_of(engine.command(study, engine.Request(tmp_path, {}, (*SLURM, "--retries", "7"))), "--retries") == "7"
+    assert "retries:" not in engine.SNAKEFILE.read_text()
 
 
 def test_gpus_of_a_training_are_on_one_machine():

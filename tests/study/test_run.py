@@ -11,12 +11,12 @@ from support.fake_nnunet import CASES, DATASET
 from support.results_factory import END, epoch_text
 
 from nnunet_reca.cli.study import main
-from nnunet_reca.study import run
+from nnunet_reca.study import engine
 from nnunet_reca.study.display import Display
+from nnunet_reca.study.engine import Request
 from nnunet_reca.study.jobs import Job, all_jobs
 from nnunet_reca.study.locks import grasp
 from nnunet_reca.study.progress import duration, states_of, training_line
-from nnunet_reca.study.run import Request
 from nnunet_reca.study.spec import study_of, text_of
 from nnunet_reca.study.states import DONE, RUNNING, TO_DO, fold_folder, lock_file
 
@@ -31,8 +31,8 @@ def study(**entries):
 def words(nnunet, *snakemake, cores=8, **entries):
     request = Request(nnunet.study, {}, snakemake)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "_cores", lambda: cores)
-        return " ".join(run.command(study(**entries), request))
+        patch.setattr(engine, "cores", lambda: cores)
+        return " ".join(engine.command(study(**entries), request))
 
 
 def test_trainings_of_one_machine_share_its_cores_and_have_a_gpu_each(nnunet):
@@ -44,7 +44,20 @@ def test_trainings_of_one_machine_share_its_cores_and_have_a_gpu_each(nnunet):
     assert "--resources gpu=4" in pairs and "--set-threads train=12" in pairs
     cpu = words(nnunet)
     assert "--cores 8" in cpu and "gpu" not in cpu and "--set-threads train=8" in cpu
-    assert "--set-threads" not in words(nnunet, steps={"train": {"threads": 2}})
+    assert "--set-threads train=2" in words(nnunet, steps={"train": {"threads": 2}})
+
+
+def test_trainings_at_a_time_are_those_that_cores_and_gpus_have_room_for(nnunet, monkeypatch):
+    monkeypatch.setattr(engine, "cores", lambda: 16)
+
+    def at_a_time(*snakemake, **entries):
+        return engine.side_by_side(study(**entries), Request(nnunet.study, {}, snakemake))
+
+    assert at_a_time(device="cuda", gpus=["0", "1", "2", "3"]) == 4
+    assert at_a_time(device="cuda", gpus=["0", "1", "2", "3"], num_gpus=2) == 2
+    assert at_a_time(device="cuda", gpus=["0", "1"], trainings_per_gpu=2, steps={"train": {"threads": 4}}) == 4
+    assert at_a_time(steps={"train": {"threads": 3}}) == 5 and at_a_time() == 1
+    assert at_a_time("--executor", "slurm", "--jobs", "32") == 32
 
 
 def test_what_is_not_ours_goes_to_snakemake_and_a_cluster_is_not_counted_as_this_machine(nnunet):
@@ -73,9 +86,9 @@ def test_another_study_of_the_same_data_does_not_take_the_place_of_the_first(nnu
 def test_commands_are_found_where_nothing_is_activated(nnunet, monkeypatch):
     monkeypatch.setenv("PATH", "/usr/bin")
     request = Request(nnunet.study, {})
-    assert run._environment(study(), request)["PATH"] == f"{os.path.dirname(sys.executable)}{os.pathsep}/usr/bin"
+    assert engine.environment(study(), request)["PATH"] == f"{os.path.dirname(sys.executable)}{os.pathsep}/usr/bin"
     monkeypatch.setenv("PATH", f"/mine{os.pathsep}{os.path.dirname(sys.executable)}")
-    assert run._environment(study(), request)["PATH"].startswith("/mine")
+    assert engine.environment(study(), request)["PATH"].startswith("/mine")
 
 
 def started(nnunet, epochs, end=""):
