@@ -106,20 +106,20 @@ class Guard:
     def _attempt(self, command: Sequence[str], lock: int) -> int:
         command = steps.command_of(self.job, command, self._note)
         environment = self._environment()
-        held = [lock]
+        own, shared = [lock], []
         if self.job.kind == "train":
-            held.append(wait_for(data_lock(self.job), lambda: self._note("waits for its data"), shared=True))
+            shared = [wait_for(data_lock(self.job), lambda: self._note("waits for its data"), shared=True)]
         local = json.loads(environment.get(LOCAL, "{}"))
         if self.job.kind in ON_DEVICE and local.get("place") == place() and local.get("gpus"):
             number = int(self.study.resources(self.job.kind).get("gpu", 1))
             names, devices = take_devices(
                 local["gpus"], number, local.get("slots", 1), lambda: self._note("waits for a free GPU")
             )
-            held += devices
+            own += devices
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(names)
             self._note(f"has GPU {', '.join(names)}")
         begin = time.time()
-        status = self._execute(command, environment, held)
+        status = self._execute(command, environment, own, shared)
         if status:
             return self._fail(status, f"ended with {status if status > 0 else signal.Signals(-status).name}")
         steps.complete(self.study, self.folder, self.job)
@@ -151,11 +151,14 @@ class Guard:
             environment["nnUNet_n_proc_DA"] = "1"
         return environment
 
-    def _execute(self, command: Sequence[str], environment: dict[str, str], inherited: Sequence[int]) -> int:
+    def _execute(
+        self, command: Sequence[str], environment: dict[str, str], own: Sequence[int], shared: Sequence[int]
+    ) -> int:
         """Run a command in a process group of its own; whatever it leaves running ends with it.
 
         Args:
-            inherited: locks that the command keeps, the job's own first.
+            own: locks that the command inherits and nobody shares.
+            shared: locks that it inherits and others share.
         """
         with open(self.log, "a", encoding="utf-8") as log:
             log.write(f"$ {' '.join(command)}\n")
@@ -166,10 +169,11 @@ class Guard:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=environment,
-                pass_fds=tuple(inherited),
+                pass_fds=(*own, *shared),
                 start_new_session=True,
             )
-        sign(inherited[0], process.pid)
+        for lock in own:
+            sign(lock, process.pid)
         try:
             return process.wait()
         except Stopped:

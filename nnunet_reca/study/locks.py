@@ -158,9 +158,12 @@ def _free(names: Sequence[str], number: int, slots: int) -> list[tuple[str, int]
         for name in names:
             if len(taken) == number or name in [other for other, _ in taken]:
                 continue
-            descriptor = grasp(device_folder() / f"gpu_{name}.{slot}.lock")
+            file = device_folder() / f"gpu_{name}.{slot}.lock"
+            descriptor = grasp(file)
             if descriptor is not None:
                 taken.append((name, descriptor))
+            else:
+                _end_orphans(file)
     if len(taken) == number:
         return taken
     for _, descriptor in taken:

@@ -130,10 +130,12 @@ def test_a_training_that_outlives_its_guard_is_waited_for(nnunet):
     assert again.wait(60) == 0 and len(nnunet.calls("train")) == 1
 
 
-def test_workers_that_outlive_a_training_and_its_guard_keep_nobody_waiting(nnunet):
-    study, order = Study(nnunet), nnunet.control / f"{TRAINER}_0"
+@pytest.mark.parametrize("fold", [0, 1], ids=["of the same training", "of one on the same GPU"])
+def test_workers_that_outlive_a_training_and_its_guard_keep_nobody_waiting(nnunet, fold):
+    study, order = Study(nnunet, device="cuda"), nnunet.control / f"{TRAINER}_0"
+    local = {LOCAL: json.dumps({"place": place(), "gpus": ["0"], "slots": 1})}
     order.write_text("workers")
-    guard = study.start(job(), FAKE_EPOCH="30")
+    hold, guard = nnunet.hold(), study.start(job(), **local)
     wait_until(lambda: not order.exists() and any(nnunet.fold(TRAINER).glob("*.txt")))
     (file,) = (nnunet.results / ".reca_study").glob("*.lock")
     training = json.loads(file.read_text())["group"]
@@ -141,7 +143,8 @@ def test_workers_that_outlive_a_training_and_its_guard_keep_nobody_waiting(nnune
     os.kill(training, signal.SIGKILL)
     guard.wait()
     assert held(file)
-    assert study.run(job())[0] == 0  # which waits for the lock, 60 seconds at most
+    hold.unlink()
+    assert study.run(job(fold), **local)[0] == 0  # which waits for locks, 60 seconds at most
 
 
 def test_a_guard_that_is_told_to_end_ends_its_training(nnunet):
