@@ -38,6 +38,8 @@ OUTCOMES = {
     "right model worse": (COLOURS[1], "--", "v"),
     "equal": ("#808080", ":", "o"),
 }
+#: how a run is drawn beside its model
+RUN: Any = {"ls": "none", "marker": "D", "ms": 3.5, "mfc": "none", "mec": "black", "mew": 0.8}
 STYLE: Any = {
     "font.size": 9,
     "axes.titlesize": 9,
@@ -112,7 +114,8 @@ def _draw_runs(scores: Scores, names: Mapping[str, str], file: Path) -> Drawing:
             for place, model in enumerate(scores.models):
                 colour, marker, _ = style_of(place)
                 values = (means.loc[model, metric.key] * metric.factor).to_numpy()
-                axis.plot(values, [place] * len(values), color=colour, marker=marker, ls="none", ms=5, alpha=0.75)
+                apart = place + (np.linspace(-0.12, 0.12, len(values)) if len(values) > 1 else np.zeros(1))
+                axis.plot(values, apart, color=colour, marker=marker, ls="none", ms=5, alpha=0.75)
                 axis.plot(values.mean(), place, color="black", marker="|", ms=16, mew=1.8, zorder=5)
             axis.set_xlabel(heading(metric, scores))
             axis.margins(x=0.12)
@@ -157,6 +160,7 @@ def _draw_pairs(scores: Scores, names: Mapping[str, str], file: Path, all_pairs:
             Line2D([], [], color=colour, ls=line, marker=marker, ms=4, label=text)
             for text, (colour, line, marker) in {**OUTCOMES, MEAN: ("black", "-", "D")}.items()
         ]
+        handles += [Line2D([], [], label="a run's mean", **RUN)] if scores.several_runs else []
         width = 1.2 + 2.5 * across
         figure.set_size_inches(width, 0.2 + 2.9 * down + legend(figure, handles, width))
     text = "Dice of every case with both models; a line is a case, black the mean."
@@ -200,7 +204,7 @@ def _draw_pair(axis: Any, both: Sequence[NDArray[np.float64]], names: Sequence[s
         for place, scores in zip((-0.12, 1.12), both, strict=True):
             if len(scores) > 1:
                 means = scores[:, known].mean(1)
-                axis.plot([place] * len(means), means, ls="none", marker="D", ms=3.5, mfc="none", mec="black", mew=0.8)
+                axis.plot([place] * len(means), means, **RUN)
     axis.set(xlim=(-0.3, 1.3), xlabel="")
     axis.set_xticks([0, 1], names)
     axis.grid(axis="x", visible=False)

@@ -20,11 +20,6 @@ from scipy.spatial import KDTree
 
 from nnunet_reca.results.labels import Region, values_of
 
-#: borders of so many voxels are searched in one of two ways; so many of them, evenly taken, choose it
-MANY, SOME = 20_000, 200
-#: distance that is far, in voxels, and the most voxels of a map, which takes 12 bytes for each
-FAR, LARGEST = 8, 2**26
-
 
 @dataclass(frozen=True)
 class Metric:
@@ -153,25 +148,8 @@ def border_distances(
     """Distance of each voxel of a border to the nearest one of another, (voxels,).
 
     A search among border voxels takes a third of the memory and a quarter of the time of a map of distances on a CT.
-    Not so where borders lie far apart: much of the other one is then nearly as near as the nearest, and is searched. A
-    few voxels tell; there a map of nearest voxels is made. Single precision lets a distance of a whole number of voxels
-    be equal to a tolerance that is written down as such.
+    Single precision lets a distance of a whole number of voxels be equal to a tolerance that is written down as such.
     """
-    places, others = (np.argwhere(mask) for mask in (border, other))
-    steps = np.asarray(spacing)
-    tree = KDTree(others * steps, leafsize=32)
-    if (
-        len(places) >= MANY
-        and other.size <= LARGEST
-        and _far(tree.query(places[:: len(places) // SOME + 1] * steps)[0], steps)
-    ):
-        nearest = ndimage.distance_transform_edt(~other, steps, return_distances=False, return_indices=True)
-        between = places - nearest[tuple([slice(None), *places.T])].T
-        distances = np.linalg.norm(between * steps, axis=1)
-    else:
-        distances, _ = tree.query(places * steps)
+    places, others = (np.argwhere(mask) * np.asarray(spacing) for mask in (border, other))
+    distances, _ = KDTree(others, leafsize=32).query(places)
     return distances.astype(np.float32)
-
-
-def _far(distances: NDArray[np.float64], steps: NDArray[np.float64]) -> bool:
-    return bool(np.median(distances) > FAR * steps.max())

@@ -4,7 +4,6 @@ import torch
 from monai.metrics import compute_hausdorff_distance, compute_surface_dice
 from nnunetv2.evaluation.evaluate_predictions import compute_metrics
 
-from nnunet_reca.report import metrics
 from nnunet_reca.report.metrics import score_case
 
 SHAPE, SPACING = (7, 11, 13), (3.0, 0.5, 1.25)
@@ -131,27 +130,3 @@ def test_hd95_and_nsd_are_monais(seed):
     options = {"include_background": True, "spacing": list(SPACING)}
     assert found.hd95 == pytest.approx(float(compute_hausdorff_distance(*tensors, percentile=95, **options)))
     assert found.nsd == pytest.approx(float(compute_surface_dice(*tensors, class_thresholds=[0.6], **options)))
-
-
-@pytest.mark.parametrize("shape", [(21, 33, 27), (40, 52)])
-def test_distances_of_far_borders_are_the_same_by_either_way_to_find_them(monkeypatch, shape):
-    spacing = np.array([2.0, 0.7, 1.1])[-len(shape) :]
-    middle = [side / 2 for side in shape]
-    radius = np.sqrt(sum((a - m) ** 2 for a, m in zip(np.ogrid[tuple(map(slice, shape))], middle, strict=True)))
-    inner, outer = (np.abs(radius - r) < 0.7 for r in (3, 9))
-    monkeypatch.setattr(metrics, "MANY", 1)
-    found = {}
-    for name, far in (("map", 0.0), ("tree", np.inf)):
-        monkeypatch.setattr(metrics, "FAR", far)
-        found[name] = metrics.border_distances(inner, outer, spacing)
-    assert found["map"].dtype == np.float32 and found["map"].min() > 1
-    assert found["map"] == pytest.approx(found["tree"], rel=1e-6)
-    places, others = np.argwhere(inner) * spacing, np.argwhere(outer) * spacing
-    nearest = np.sqrt(((places[:, None] - others) ** 2).sum(-1)).min(1)
-    assert found["map"] == pytest.approx(nearest, rel=1e-6)
-
-
-def test_only_borders_of_many_voxels_far_apart_are_mapped():
-    steps = np.array([3.0, 1.0, 1.0])
-    assert metrics._far(np.full(200, 3 * metrics.FAR + 0.1), steps)
-    assert not metrics._far(np.full(200, 3 * metrics.FAR - 0.1), steps)

@@ -127,12 +127,12 @@ def test_fewer_than_six_cases_have_no_interval_whatever_the_runs():
 
 
 @pytest.mark.parametrize(
-    ("runs", "cases", "number"), [((2, 2), 20, 3), ((3, 3), 40, 0), ((5, 5), 20, 3), ((2, 3), 20, 0), ((1, 3), 20, 0)]
+    ("runs", "cases", "number"), [((2, 2), 20, 2), ((3, 3), 40, 0), ((5, 5), 20, 2), ((2, 3), 20, 0), ((1, 3), 20, 0)]
 )
 def test_false_alarms_stay_at_five_percent_where_the_plain_bootstrap_has_many(runs, cases, number):
     """All 1,000 studies a row, and other kinds: benchmarks/seed_simulation.py."""
     simulated = simulation()
-    studies = 200
+    studies = 150
     found = simulated.shown(simulated.DESIGNS[number], runs, cases, studies=studies, methods=("ours", "cases only"))
     bound = 0.05 + 2.6 * np.sqrt(0.05 * 0.95 / studies)
     assert found["ours"] <= bound < found["cases only"]
@@ -140,7 +140,7 @@ def test_false_alarms_stay_at_five_percent_where_the_plain_bootstrap_has_many(ru
 
 def test_the_plain_bootstrap_over_runs_would_be_caught():
     simulated = simulation()
-    found = simulated.shown(simulated.DESIGNS[3], (2, 2), 20, studies=100, methods=("plain",))
+    found = simulated.shown(simulated.DESIGNS[2], (2, 2), 20, studies=100, methods=("plain",))
     assert found["plain"] > 0.15
 
 
