@@ -8,6 +8,7 @@ from torch import multiprocessing, nn
 from torch.nn.parallel import DistributedDataParallel
 
 CHOSEN = ["swin_unetr_3d", "nnformer_2d_two_stages", "swin_unet_3d_one_merge", "da_transunet_shallow"]
+CASES_RUN = [(name, deep_supervision) for name in CHOSEN for deep_supervision in (True, False)]
 
 
 def loss_of(outputs):
@@ -27,28 +28,36 @@ def make(name, deep_supervision):
     return model, torch.randn(2, 2, *size, dtype=torch.float64)
 
 
-def work(rank, store, name, deep_supervision, target):
-    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
+def work(rank, folder):
+    """One process of two: the gradients of every case, one after the other."""
+    dist.init_process_group("gloo", init_method=f"file://{folder / 'store'}", rank=rank, world_size=2)
     torch.set_num_threads(1)
-    model, x = make(name, deep_supervision)
-    wrapped = DistributedDataParallel(model)
-    for _ in range(2):  # a second step fails if a parameter of the first took no part
-        model.zero_grad(set_to_none=True)
-        loss_of(wrapped(x[rank : rank + 1])).backward()
-    if rank == 0:
-        torch.save({n: p.grad for n, p in model.named_parameters() if p.requires_grad}, target)
+    for name, deep_supervision in CASES_RUN:
+        model, x = make(name, deep_supervision)
+        wrapped = DistributedDataParallel(model)
+        for _ in range(2):  # a second step fails if a parameter of the first took no part
+            model.zero_grad(set_to_none=True)
+            loss_of(wrapped(x[rank : rank + 1])).backward()
+        if rank == 0:
+            gradients = {n: p.grad for n, p in model.named_parameters() if p.requires_grad}
+            torch.save(gradients, folder / f"{name}_{deep_supervision}.pt")
     dist.barrier()
     dist.destroy_process_group()
 
 
-@pytest.mark.parametrize("deep_supervision", [True, False])
-@pytest.mark.parametrize("name", CHOSEN)
-def test_two_processes_have_the_gradients_of_one_on_the_joint_batch(name, deep_supervision, tmp_path):
-    target = tmp_path / "gradients.pt"
-    multiprocessing.spawn(work, (str(tmp_path / "store"), name, deep_supervision, target), nprocs=2)
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Gradients of every case, made by two processes; these import PyTorch anew, which takes longer than the steps."""
+    folder = tmp_path_factory.mktemp("distributed")
+    multiprocessing.spawn(work, (folder,), nprocs=2)
+    return folder
+
+
+@pytest.mark.parametrize(("name", "deep_supervision"), CASES_RUN)
+def test_two_processes_have_the_gradients_of_one_on_the_joint_batch(name, deep_supervision, folder):
     model, x = make(name, deep_supervision)
     loss_of(model(x)).backward()
-    gradients = torch.load(target)
+    gradients = torch.load(folder / f"{name}_{deep_supervision}.pt")
     trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
     assert trained.keys() == gradients.keys()
     for parameter_name, parameter in trained.items():

@@ -11,7 +11,6 @@ from support.workspace import Workspace
 @pytest.fixture(scope="session")
 def workspace(tmp_path_factory):
     workspace = Workspace(tmp_path_factory.mktemp("features"))
-    workspace.environment["nnUNet_def_n_proc"] = "1"  # every worker of nnU-Net's pools imports it anew
     for make in (make_plain, make_regions, make_channels, make_colour):
         make(workspace.folder / "raw")
     few = ("-np", 1, "-npfp", 1)
@@ -20,9 +19,9 @@ def workspace(tmp_path_factory):
         ("nnUNetv2_plan_and_preprocess", "-d", COLOUR, "-c", "2d", *few, "--verify_dataset_integrity"),
         ("nnUNetv2_plan_and_preprocess", "-d", PLAIN, "--no_pp", *few),
         ("nnUNetv2_plan_experiment", "-d", PLAIN, "-pl", "nnUNetPlannerResEncM"),
+        ("python", "-m", "nnunetv2.tests.integration_tests.add_lowres_and_cascade", "-d", PLAIN),
+        ("nnUNetv2_preprocess", "-d", PLAIN, "-c", "2d", "3d_fullres", "3d_lowres", "-np", 1),
     )
-    workspace.run("python", "-m", "nnunetv2.tests.integration_tests.add_lowres_and_cascade", "-d", PLAIN)
-    workspace.run("nnUNetv2_preprocess", "-d", PLAIN, "-c", "2d", "3d_fullres", "3d_lowres", "-np", 1)
     file = workspace.folder / "preprocessed" / workspace.name(PLAIN) / "nnUNetPlans.json"
     plans = json.loads(file.read_text())
     plans["configurations"]["3d_small"] = SMALL

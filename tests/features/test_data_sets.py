@@ -1,7 +1,6 @@
 """Data sets of any kind: regions, ignore label, several channels, anisotropic spacing, colour images; fine-tuning."""
 
 import json
-import sys
 
 import numpy as np
 import pytest
@@ -22,8 +21,8 @@ def trained(cross_validated):
     source = workspace.model(VOLUMES, "3d_fullres") / "fold_0" / "checkpoint_final.pth"
     start = workspace.folder / "start.pth"
     words = ("-d", CHANNELS, "-c", "3d_fullres", "-tr", VOLUMES, "-o", start)
-    workspace.report = workspace.run(sys.executable, "-m", "nnunet_reca.cli.convert_weights", source, *words)
-    workspace.run_all(
+    workspace.report, *_ = workspace.run_all(
+        ("nnUNetv2_reca_convert_weights", source, *words),
         workspace.training(NNFORMER, "3d_fullres", dataset=REGIONS),
         workspace.training(VOLUMES, "3d_fullres", "-pretrained_weights", source, dataset=REGIONS, fold=4),
         workspace.training(VOLUMES, "3d_fullres", "-pretrained_weights", start, dataset=CHANNELS, fold=3),

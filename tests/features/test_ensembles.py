@@ -20,7 +20,7 @@ find_best_configuration(4, json.loads(sys.argv[1]), num_processes=1, folds=(0, 1
 
 @pytest.fixture(scope="module")
 def predicted(cross_validated):
-    """Probabilities of single folds, of two folds, of the other network, and of both networks."""
+    """Probabilities of single folds, of two folds, of the other network, and of both; and the best configuration."""
     folder = cross_validated.folder / "predictions"
     folds = {"first": (0,), "second": (1,), "both": (0, 1)}
     options = ("--save_probabilities", "-f")
@@ -29,7 +29,9 @@ def predicted(cross_validated):
     ]
     commands.append(cross_validated.prediction(folder / "slices", SLICES, "2d", *options, 0, 1))
     ensemble = ("nnUNetv2_ensemble", "-i", folder / "both", folder / "slices", "-o", folder / "networks", "-np", 1)
-    cross_validated.run_all(*commands, (*ensemble, "--save_npz"))
+    models = [{"plans": "nnUNetPlans", "configuration": c, "trainer": t} for t, c in MODELS]
+    best = ("python", "-c", FIND_BEST, json.dumps(models))
+    cross_validated.run_all(*commands, (*ensemble, "--save_npz"), best)
     return folder
 
 
@@ -54,9 +56,7 @@ def test_two_networks_average_their_probabilities(predicted):
     assert (labels == (volumes + slices).argmax(0)).mean() > 0.999
 
 
-def test_best_configuration_may_be_an_ensemble_of_different_networks(cross_validated):
-    models = [{"plans": "nnUNetPlans", "configuration": c, "trainer": t} for t, c in MODELS]
-    cross_validated.run("python", "-c", FIND_BEST, json.dumps(models))
+def test_best_configuration_may_be_an_ensemble_of_different_networks(predicted, cross_validated):
     results = cross_validated.folder / "results" / cross_validated.name(PLAIN)
     found = json.loads((results / "inference_information.json").read_text())
     names = [f"{t}__nnUNetPlans__{c}" for t, c in MODELS]

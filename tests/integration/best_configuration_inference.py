@@ -48,11 +48,11 @@ class Inference:
         target = folders[0]
         if len(folders) > 1:
             target = self.output / "ensemble"
-            run("nnUNetv2_ensemble", "-i", *folders, "-o", target, "-np", 2)
+            run("nnUNetv2_ensemble", "-i", *folders, "-o", target)
         final = self.output / "postprocessed"
         files = ("-pp_pkl_file", best["postprocessing_file"], "-plans_json", best["some_plans_file"])
         dataset = ("-dataset_json", folders[0] / "dataset.json")
-        run("nnUNetv2_apply_postprocessing", "-i", target, "-o", final, *files, *dataset, "-np", 2)
+        run("nnUNetv2_apply_postprocessing", "-i", target, "-o", final, *files, *dataset)
         return final
 
     def check(self, final: Path) -> None:
@@ -86,7 +86,7 @@ def main() -> None:
     parser.add_argument("-device", default="cpu", help="cpu or cuda")
     options = parser.parse_args()
     inference = Inference(options.d, options.tr, options.o, options.device)
-    run("nnUNetv2_find_best_configuration", options.d, "-tr", options.tr, "-c", *options.c, "-np", 2)
+    run("nnUNetv2_find_best_configuration", options.d, "-tr", options.tr, "-c", *options.c)
     information = json.loads((inference.results / "inference_information.json").read_text())
     best = information["best_model_or_ensemble"]
     inference.check(inference.predict_best(best))

@@ -13,7 +13,9 @@ TRAINER = "nnUNetTrainerDATransUnetReca_tiny_1epochs"
 
 def run(*arguments, **variables):
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    environment = {**os.environ, "PATH": path, "DEVICE": "cpu", "nnUNet_def_n_proc": "1", **variables}
+    # every worker of nnU-Net's imports it anew, which takes longer than its work here
+    few = {"nnUNet_def_n_proc": "1", "nnUNet_npp": "0", "nnUNet_nps": "0"}
+    environment = {**os.environ, **few, "PATH": path, "DEVICE": "cpu", **variables}
     return subprocess.run([SCRIPT, *arguments], env=environment, capture_output=True, text=True, timeout=900)
 
 

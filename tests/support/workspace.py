@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,15 +15,33 @@ import torch
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "Dataset004_Hippocampus"
 
-#: Runs several commands, each a list of words, in one interpreter through their entry points.
+#: Runs several commands, each a list of words, in one interpreter: entry points, ``python -m`` and ``python -c``.
+#: Importing nnU-Net takes longer than what it does here. Its worker processes, which import it anew, are forked from a
+#: server that has imported it; as when they are spawned, they know nothing but what is sent to them. Commands that ask
+#: for as many threads as there are cores get those of ``OMP_NUM_THREADS``, as tests run beside each other.
 RUN_ALL = """
-import json, sys
+import json, multiprocessing, os, runpy, sys
 from importlib.metadata import entry_points
+
+cores, context_of = os.cpu_count(), multiprocessing.get_context
+os.cpu_count = lambda: int(os.environ.get("OMP_NUM_THREADS", cores))
+server = context_of("forkserver")
+server.set_forkserver_preload(["nnunetv2.training.nnUNetTrainer.nnUNetTrainer"])
+multiprocessing.get_context = lambda method=None: server if method == "spawn" else context_of(method)
+
 for words in json.loads(sys.argv[1]):
     print("$", *words, flush=True)
-    sys.argv = words
-    (command,) = entry_points(group="console_scripts", name=words[0])
-    command.load()()
+    if words[:2] == ["python", "-c"]:
+        sys.argv = words[1:2] + words[3:]
+        exec(words[2], {"__name__": "__main__"})
+    elif words[:2] == ["python", "-m"]:
+        sys.argv = words[2:]
+        runpy.run_module(words[2], run_name="__main__")
+    else:
+        sys.argv = words
+        (command,) = entry_points(group="console_scripts", name=words[0])
+        if status := command.load()():
+            sys.exit(status)
 """
 
 
@@ -31,7 +50,7 @@ class Workspace:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        few = {"nnUNet_n_proc_DA": "1", "nnUNet_def_n_proc": "2", "nnUNet_reca_iterations_per_epoch": "2"}
+        few = {"nnUNet_n_proc_DA": "1", "nnUNet_def_n_proc": "1", "nnUNet_reca_iterations_per_epoch": "1"}
         self.environment = dict(os.environ, **few)
         self.environment.pop("nnUNet_extTrainer", None)
         for name in ("raw", "preprocessed", "results"):
@@ -53,10 +72,13 @@ class Workspace:
         assert done.returncode == 0, f"{words}\n{done.stdout[-4000:]}"
         return done.stdout
 
-    def run_all(self, *commands: Sequence[object], **variables: str) -> str:
-        """Several commands in one interpreter, which spares their start-up time."""
+    def run_all(self, *commands: Sequence[object], **variables: str) -> list[str]:
+        """Output of several commands in one interpreter, which spares their start-up time."""
         words = [[str(word) for word in command] for command in commands]
-        return self.run(sys.executable, "-c", RUN_ALL, json.dumps(words), **variables)
+        printed = self.run(sys.executable, "-c", RUN_ALL, json.dumps(words), **variables)
+        _, *outputs = re.split(r"^\$ .*\n", printed, flags=re.MULTILINE)
+        assert len(outputs) == len(commands), printed[-4000:]
+        return outputs
 
     def training(
         self, trainer: str, configuration: str, *options: str, dataset: int = 4, fold: int | str = 0
@@ -96,10 +118,16 @@ class Workspace:
         process.wait()
 
     def prediction(
-        self, output: Path, trainer: str, configuration: str, *options: object, dataset: int = 4
+        self,
+        output: Path,
+        trainer: str,
+        configuration: str,
+        *options: object,
+        dataset: int = 4,
+        scans: Path | None = None,
     ) -> tuple[object, ...]:
-        """The command that predicts the data set's test cases on the CPU, in one process."""
-        scans = self.folder / "raw" / self.name(dataset) / "imagesTs"
+        """The command that predicts scans, by default the data set's test cases, on the CPU and in one process."""
+        scans = scans or self.folder / "raw" / self.name(dataset) / "imagesTs"
         model = ("-d", dataset, "-c", configuration, "-tr", trainer)
         one_process = ("-device", "cpu", "-npp", 0, "-nps", 0)
         return ("nnUNetv2_predict", "-i", scans, "-o", output, *model, *one_process, *options)
