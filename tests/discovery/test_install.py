@@ -24,6 +24,7 @@ try:
     import pickle
     report["same"] = first is second is pickle.loads(pickle.dumps(first))
     report["base"] = sys.modules[first.__mro__[1].__module__].__file__
+    report["another"] = find("nnUNetTrainerSwinUNETRReca_tiny_4epochs").__name__
 except RuntimeError as error:
     report["error"] = str(error)
 print(json.dumps(report))
@@ -63,18 +64,24 @@ def probe(python: Path, **variables) -> dict:
     return json.loads(run(python, "-c", PROBE, env=environment, cwd=python.parent).splitlines()[-1])
 
 
-@pytest.fixture(scope="module", params=["wheel", "editable"])
-def installed(request, tmp_path_factory, distributions):
-    python = make_environment(tmp_path_factory.mktemp(request.param) / "env")
-    if request.param == "wheel":
-        install(python, next(distributions.glob("*.whl")))
-    else:
-        install(python, "-e", ROOT)
-    return request.param, python
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory, distributions):
+    """Python of an environment with the wheel; its start-up hook is that of an editable installation."""
+    python = make_environment(tmp_path_factory.mktemp("wheel") / "env")
+    install(python, next(distributions.glob("*.whl")))
+    return python
 
 
-def test_installation_is_enough_for_the_stock_look_up(installed):
-    kind, python = installed
+@pytest.fixture(scope="module")
+def editable(tmp_path_factory):
+    python = make_environment(tmp_path_factory.mktemp("editable") / "env")
+    install(python, "-e", ROOT)
+    return python
+
+
+@pytest.mark.parametrize("kind", ["wheel", "editable"])
+def test_installation_is_enough_for_the_stock_look_up(request, kind):
+    python = request.getfixturevalue(kind)
     report = probe(python)
     assert report.get("same") is True, report
     place = Path(report["base"])
@@ -82,31 +89,27 @@ def test_installation_is_enough_for_the_stock_look_up(installed):
     assert report["heavy"] == [], "the start-up hook must not import anything that takes time"
 
 
-def test_users_own_trainer_folders_stay_first(installed, tmp_path):
-    _, python = installed
+def test_users_own_trainer_folders_stay_first_and_ours_are_found(wheel, tmp_path):
     (tmp_path / "mine.py").write_text(
         "from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer\n"
         "class nnUNetTrainerSwinUNETRReca_tiny_3epochs(nnUNetTrainer): pass\n"
     )
-    report = probe(python, nnUNet_extTrainer=str(tmp_path))
+    report = probe(wheel, nnUNet_extTrainer=str(tmp_path))
     assert report["variable"].split(os.pathsep)[0] == str(tmp_path)
     assert len(report["variable"].split(os.pathsep)) == 2
     assert report["base"].endswith("nnUNetTrainer.py"), "the user's class of the same name wins"
+    assert report["another"] == "nnUNetTrainerSwinUNETRReca_tiny_4epochs"
 
 
-def test_programs_that_assign_the_variable_find_their_trainers_and_ours(installed, tmp_path):
-    _, python = installed
-    for variable in ("ASSIGNED", "nnUNet_extTrainer"):  # in the process, or for one that it starts
-        report = probe(python, **{variable: str(tmp_path)})
-        assert report.get("same") is True, report
+def test_programs_that_assign_the_variable_find_ours(wheel, tmp_path):
+    report = probe(wheel, ASSIGNED=str(tmp_path))
+    assert report.get("same") is True, report
 
 
-def test_opt_out_switches_the_hook_off_and_the_documented_export_replaces_it(installed):
-    _, python = installed
-    assert "Could not find requested nnunet trainer" in probe(python, NNUNET_RECA_NO_DISCOVERY="1")["error"]
-    assert "Could not find" in probe(python, NNUNET_RECA_NO_DISCOVERY="1", ASSIGNED="/nowhere")["error"]
-    shim = run(python, "-c", "from nnunet_reca._discovery import shim_directory as d; print(d())").strip()
-    assert probe(python, NNUNET_RECA_NO_DISCOVERY="1", nnUNet_extTrainer=shim)["same"] is True
+def test_opt_out_switches_the_hook_off_and_the_documented_export_replaces_it(wheel):
+    assert "Could not find requested nnunet trainer" in probe(wheel, NNUNET_RECA_NO_DISCOVERY="1")["error"]
+    shim = run(wheel, "-c", "from nnunet_reca._discovery import shim_directory as d; print(d())").strip()
+    assert probe(wheel, NNUNET_RECA_NO_DISCOVERY="1", nnUNet_extTrainer=shim)["same"] is True
 
 
 def test_wheel_from_the_sdist_carries_hook_shim_and_types(distributions):
