@@ -15,6 +15,7 @@ if WORKERS:  # read by torch in this process, when it is imported, and in those 
 FIRST = (
     "features/",
     "test_workflow.py",
+    "study/",
     "integration/",
     "plans/test_any_plan.py",
     "test_option_uses.py",
