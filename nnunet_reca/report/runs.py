@@ -4,18 +4,14 @@ Any trainer may have the option in its name, wherever it stands there. A trainer
 seed nobody noted.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nnunet_reca.results.files import ModelName
-from nnunet_reca.trainers.names import parse_trainer_name
-from nnunet_reca.trainers.options import OPTIONS
+from nnunet_reca.trainers.seeds import split_seed
 
 #: run of a trainer without a seed in its name
 UNSEEDED = ""
-_OPTION = next(option for option in OPTIONS if option.sets == "seed")
-_SEED = re.compile(_OPTION.pattern + "(?=_|$)")
 
 
 @dataclass(frozen=True)
@@ -56,19 +52,6 @@ def seed_name(seed: str) -> str:
     return f"seed {seed}" if seed != UNSEEDED else "no seed"
 
 
-def takes_seeds(trainer: str) -> bool:
-    """Whether a trainer's name has a seed or can have one, as all names of this package."""
-    if _SEED.search(trainer):
-        return True
-    try:
-        return parse_trainer_name(trainer) is not None
-    except ValueError:
-        return False
-
-
 def _run(name: ModelName) -> Run:
-    found = _SEED.search(name.trainer)
-    if not found:
-        return Run(name, UNSEEDED)
-    trainer = name.trainer[: found.start()] + name.trainer[found.end() :]
-    return Run(name._replace(trainer=trainer), found[1])
+    trainer, seed = split_seed(name.trainer)
+    return Run(name._replace(trainer=trainer), UNSEEDED if seed is None else seed)

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from nnunet_reca.report.models import Model
 from nnunet_reca.report.naming import number, p_value
 from nnunet_reca.report.resampling import FEWEST, RESAMPLES
-from nnunet_reca.report.runs import takes_seeds
 from nnunet_reca.report.scores import MEAN, Scores
 from nnunet_reca.report.statistics import LEVEL, Paired
+from nnunet_reca.trainers.seeds import split_seed, takes_seed
 
 #: runs of each model that are advised
 RUNS = 3
@@ -200,7 +200,7 @@ def seeds_missing(trainers: Sequence[str], scores: Scores) -> list[str]:
     """
     if all(len(runs) > 1 for runs in scores.runs.values()):
         return []
-    without = [trainer for trainer in dict.fromkeys(trainers) if not takes_seeds(trainer)]
+    without = [trainer for trainer in dict.fromkeys(trainers) if not (split_seed(trainer)[1] or takes_seed(trainer))]
     some = (
         "One training for each model and fold" if not scores.several_runs else "A model has one training for each fold"
     )

@@ -18,10 +18,11 @@ from nnunet_reca.results.problems import Problems, first_line
 from nnunet_reca.study import nnunet
 from nnunet_reca.study.cluster import on_slurm, slurm_problems
 from nnunet_reca.study.fit import fit_problems
-from nnunet_reca.study.jobs import all_jobs, takes_seeds, without_seed
+from nnunet_reca.study.jobs import all_jobs
 from nnunet_reca.study.spec import PLANNERS, Study
 from nnunet_reca.study.states import unfinished
 from nnunet_reca.trainers.names import parse_trainer_name
+from nnunet_reca.trainers.seeds import split_seed, takes_seed
 
 #: the oldest Python that Snakemake 9 runs on
 OLDEST_PYTHON = (3, 11)
@@ -103,13 +104,13 @@ def _plans(study: Study) -> Iterator[str]:
 
 def _seeds(study: Study) -> Iterator[str]:
     for trainer in study.trainers:
-        if study.seeds and takes_seeds(trainer) and without_seed(trainer) != trainer:
+        if study.seeds and takes_seed(trainer) and split_seed(trainer)[1]:
             yield f"{trainer} names its seed, and the study has seeds; leave one of them out"
 
 
 def _trainers(study: Study) -> list[str]:
     """Problems of trainers that are not plainly ours, for which nnU-Net's look-up is asked in a process of its own."""
-    names = [name for name in study.trainers if name not in STOCK and not takes_seeds(name)]
+    names = [name for name in study.trainers if name not in STOCK and not takes_seed(name)]
     if not names:
         return []
     plans = [

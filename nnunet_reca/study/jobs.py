@@ -9,7 +9,7 @@ from typing import Any
 from nnunet_reca.results.files import ModelName
 from nnunet_reca.study.nnunet import plans_content, scans, splits
 from nnunet_reca.study.spec import Study
-from nnunet_reca.trainers.names import parse_trainer_name
+from nnunet_reca.trainers.seeds import takes_seed, with_seed
 
 #: kind of job -> its record, which Snakemake sees as its output
 RECORDS = {
@@ -23,7 +23,6 @@ RECORDS = {
     "compare": "records/{dataset}/compare.json",
 }
 CASCADE, PREVIOUS = "3d_cascade_fullres", "3d_lowres"
-_SEED = re.compile(r"_seed(?:0|[1-9][0-9]*)(?=_|$)")
 _EPOCHS = re.compile(r"_([1-9][0-9]*)epochs?(?=_|$)")
 
 
@@ -84,26 +83,6 @@ def job_of(record: str) -> Job:
     raise ValueError(f"expected the path of a record, such as {RECORDS['train']}, got {record}")
 
 
-def takes_seeds(trainer: str) -> bool:
-    """Whether a trainer is of this package, whose names take ``_seed<N>``."""
-    try:
-        return parse_trainer_name(trainer) is not None
-    except ValueError:  # somebody's own whose name begins like ours
-        return False
-
-
-def seeded(trainer: str, seed: int) -> str:
-    """A trainer's name with a seed, in the order of the grammar."""
-    epochs = _EPOCHS.search(trainer)
-    place = epochs.start() if epochs else len(trainer)
-    return f"{trainer[:place]}_seed{seed}{trainer[place:]}"
-
-
-def without_seed(trainer: str) -> str:
-    """A trainer's name without its seed."""
-    return _SEED.sub("", trainer)
-
-
 def epochs_of(trainer: str) -> int:
     """Epochs by a trainer's name; nnU-Net's 1000 without."""
     found = _EPOCHS.search(trainer)
@@ -114,7 +93,7 @@ def all_trainers(study: Study) -> list[str]:
     """Names of all trainers: with each seed where they take one, as they are where not."""
     names = []
     for trainer in study.trainers:
-        names += [seeded(trainer, seed) for seed in study.seeds if takes_seeds(trainer)] or [trainer]
+        names += [with_seed(trainer, seed) for seed in study.seeds if takes_seed(trainer)] or [trainer]
     return names
 
 

@@ -10,9 +10,10 @@ from typing import Any
 from nnunet_reca.results.logs import TrainingLog
 from nnunet_reca.study import nnunet
 from nnunet_reca.study.guard import tail
-from nnunet_reca.study.jobs import Job, all_jobs, epochs_of, last_jobs, needs, without_seed
+from nnunet_reca.study.jobs import Job, all_jobs, epochs_of, last_jobs, needs
 from nnunet_reca.study.spec import Study
 from nnunet_reca.study.states import DONE, OUTCOMES, RUNNING, STALE, State, fold_folder, logs_of, state_of
+from nnunet_reca.trainers.seeds import split_seed
 
 States = Mapping[Job, State]
 #: epochs at the end of a log whose mean time tells how long an epoch takes
@@ -84,7 +85,7 @@ def _completed(log: TrainingLog) -> int:
 
 
 def _model(job: Job) -> tuple[str, ...]:
-    return job.kind, job.dataset, without_seed(job.trainer), job.plans, job.configuration
+    return job.kind, job.dataset, split_seed(job.trainer)[0], job.plans, job.configuration
 
 
 def duration(seconds: float) -> str:

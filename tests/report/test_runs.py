@@ -1,7 +1,7 @@
 import pytest
 
 from nnunet_reca.report.naming import FOLDS, report_name
-from nnunet_reca.report.runs import models_of, runs_of, seed_name, takes_seeds
+from nnunet_reca.report.runs import models_of, runs_of, seed_name
 from nnunet_reca.results.files import ModelName
 
 
@@ -47,11 +47,6 @@ def test_plans_and_configurations_tell_models_apart():
 def test_runs_of_a_single_model_are_compared_with_each_other():
     assert grouped("X_seed0", "X_seed1") == {"X_seed0": [""], "X_seed1": [""]}
     assert grouped("X", "X_seed1") == {"X": [""], "X_seed1": [""]}
-
-
-def test_names_of_this_package_take_seeds():
-    assert takes_seeds("nnUNetTrainerSwinUNETRReca_tiny") and not takes_seeds("nnUNetTrainer_5epochs")
-    assert takes_seeds("nnUNetTrainerMine_seed1") and not takes_seeds("nnUNetTrainerSwinUNETR_unheard")
 
 
 @pytest.mark.parametrize(

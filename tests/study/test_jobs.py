@@ -11,12 +11,10 @@ from nnunet_reca.study.jobs import (
     epochs_of,
     job_of,
     needs,
-    seeded,
     trainings,
-    without_seed,
 )
 from nnunet_reca.study.spec import study_of
-from nnunet_reca.trainers.names import parse_trainer_name
+from nnunet_reca.trainers.seeds import with_seed
 
 RECA, SA = "nnUNetTrainerSwinUNETRReca_tiny_5epochs", "nnUNetTrainerSwinUNETR"
 
@@ -26,7 +24,7 @@ def study(**entries):
 
 
 def test_only_trainers_that_take_a_seed_get_one(nnunet):
-    wanted = [seeded(RECA, 0), seeded(RECA, 3), f"{SA}_seed0", f"{SA}_seed3", "nnUNetTrainer"]
+    wanted = [with_seed(RECA, 0), with_seed(RECA, 3), f"{SA}_seed0", f"{SA}_seed3", "nnUNetTrainer"]
     assert all_trainers(study(seeds=[0, 3])) == wanted
     assert all_trainers(study(seeds=[0], trainers=["nnUNetTrainerSwinUNETRReca_mine"])) == [
         "nnUNetTrainerSwinUNETRReca_mine"
@@ -34,14 +32,8 @@ def test_only_trainers_that_take_a_seed_get_one(nnunet):
     assert all_trainers(study()) == [RECA, SA, "nnUNetTrainer"]
 
 
-@pytest.mark.parametrize("name", [RECA, SA, f"{SA}_tiny_bf16_checkpoint_7epochs"])
-def test_seeds_stand_where_the_grammar_wants_them(name):
-    assert parse_trainer_name(seeded(name, 11)).options["seed"] == 11
-    assert without_seed(seeded(name, 11)) == name
-
-
 def test_epochs_are_those_of_the_name():
-    assert epochs_of(seeded(RECA, 1)) == 5 and epochs_of(SA) == 1000 and epochs_of("nnUNetTrainer_250epochs") == 250
+    assert epochs_of(with_seed(RECA, 1)) == 5 and epochs_of(SA) == 1000 and epochs_of("nnUNetTrainer_250epochs") == 250
 
 
 def test_every_job_comes_after_those_it_waits_for_and_is_found_by_its_record(nnunet):
@@ -60,7 +52,7 @@ def test_a_cascade_waits_for_all_folds_of_its_stage_with_the_same_trainer_and_se
     (training,) = trainings(plan, DATASET)
     stages = [job for job in needs(plan, training) if job.kind == "train"]
     assert [job.fold for job in stages] == ["0", "1", "2", "3", "4"]
-    assert {(job.trainer, job.configuration) for job in stages} == {(seeded(RECA, 4), "3d_lowres")}
+    assert {(job.trainer, job.configuration) for job in stages} == {(with_seed(RECA, 4), "3d_lowres")}
     assert sum(job.kind == "train" for job in all_jobs(plan)) == 6
 
 
