@@ -8,6 +8,7 @@ weights (MONAI's, converted), the same windows (7, also where that pads), and eq
     python benchmarks/step.py                                   # CPU, all cases of batch 1
     python benchmarks/step.py --cases swin_unetr_64_b1 --repeats 9
     python benchmarks/step.py --device cuda --compile --precision bf16 --cases swin_unetr_96_b2
+    python benchmarks/step.py --cases primus_v3s_160_b1 --variants reca_checkpoint --kinds step
 """
 
 import contextlib
@@ -18,8 +19,9 @@ import measure
 import torch
 from torch import Tensor, nn
 
-from nnunet_reca.architectures import DATransUnet, NnFormer, SwinUnet, SwinUNETR
+from nnunet_reca.architectures import DATransUnet, NnFormer, Primus, SwinUnet, SwinUNETR
 from nnunet_reca.plans.geometry import window_size
+from nnunet_reca.plans.networks import NETWORKS
 from nnunet_reca.weights import da_transunet, nnformer, swin_unet, swin_unetr
 from nnunet_reca.weights.rename import load_renamed, rename
 
@@ -32,8 +34,10 @@ CASES = {
     "nnformer_64_b1": ("nnformer", (64,) * 3, None, 1),
     "swin_unet_224_b4": ("swin_unet", (224,) * 2, None, 4),
     "da_transunet_224_b2": ("da_transunet", (224,) * 2, None, 2),
+    "primus_v3s_64_b1": ("primus", (64,) * 3, None, 1),
+    "primus_v3s_160_b1": ("primus", (160,) * 3, None, 1),
 }
-DEFAULT = [name for name in CASES if name not in ("swin_unetr_64_b2", "swin_unetr_96_b2")]
+DEFAULT = [name for name in CASES if name not in ("swin_unetr_64_b2", "swin_unetr_96_b2", "primus_v3s_160_b1")]
 
 
 def variants(network: str) -> list[str]:
@@ -57,6 +61,9 @@ def build(network: str, variant: str, size: tuple[int, ...], feature_size: int |
     if network == "da_transunet":
         config = {"img_size": 224, "n_classes": 9, "base_config": "get_r50_b16_config()"}
         return DATransUnet(**{**da_transunet.published_arguments(config, recurrent=True), **more})
+    if network == "primus":
+        strides, grid = [[1] * 3] + [[2] * 3] * 3, [side // 8 for side in size]
+        return Primus(1, 2, strides=strides, grid_size=grid, **NETWORKS["PrimusV3S"].sizes["base"], **more)
     assert feature_size is not None
     if variant.startswith("monai"):
         return monai_swin_unetr(feature_size, flash=variant == "monai_flash")
