@@ -1,6 +1,7 @@
 """Several runs of a model: their statistics, words and tables, on data with known answers."""
 
 import importlib.util
+import json
 from pathlib import Path
 
 import numpy as np
@@ -136,6 +137,17 @@ def test_false_alarms_stay_at_five_percent_where_the_plain_bootstrap_has_many(ru
     found = simulated.shown(simulated.DESIGNS[number], runs, cases, studies=studies, methods=("ours", "cases only"))
     bound = 0.05 + 2.6 * np.sqrt(0.05 * 0.95 / studies)
     assert found["ours"] <= bound < found["cases only"]
+
+
+def test_committed_simulation_has_at_most_five_percent_of_false_alarms_in_every_kind_of_study():
+    """Up to what chance makes of 1,000 studies."""
+    file = Path(__file__).resolve().parents[2] / "benchmarks" / "results" / "seed_simulation.json"
+    if not file.is_file():
+        pytest.skip("source distributions have no benchmarks")
+    found = json.loads(file.read_text(encoding="utf-8"))
+    alarms = {(row["design"], *row["runs"], row["cases"]): row["ours"] for row in found["rows"] if not row["effect"]}
+    assert found["studies"] == 1000 and {count for key in alarms for count in key[1:3]} >= {1, 2, 3, 5}
+    assert max(alarms.values()) <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / 1000), alarms
 
 
 def test_the_plain_bootstrap_over_runs_would_be_caught():
