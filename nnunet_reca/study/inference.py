@@ -70,7 +70,8 @@ class Inference:
             earlier = ("-prev_stage_predictions", self.predict(before, probabilities=False))
         words = ("nnUNetv2_predict", "-i", nnunet.raw(self.dataset) / "imagesTs", "-o", folder, "-d", self.dataset)
         chosen = ("-c", model.configuration, "-tr", model.trainer, "-p", model.plans, "-f", *self.folds)
-        options = ("-device", self.device, "-npp", self.processes, "-nps", self.processes, "--continue_prediction")
+        workers = self.processes if self.processes > 1 else 0  # with one core, all in one process
+        options = ("-device", self.device, "-npp", workers, "-nps", workers, "--continue_prediction")
         _run(*words, *chosen, *options, *earlier, *(("--save_probabilities",) if probabilities else ()))
         return folder
 

@@ -1,6 +1,7 @@
 """A small study with nnU-Net itself, from raw data to the page and the evaluation of test scans."""
 
 import json
+import re
 import shutil
 import sys
 
@@ -29,9 +30,9 @@ def test_two_twins_train_and_end_on_a_page(tmp_path):
     words = ("-d", 4, "-tr", *TWINS, "-f", 0, "--seeds", 7, "--device", "cpu", "-o", study, "--retries", 0)
     alone = [f"{step}=1" for step in STEPS]  # every process that a command starts imports nnU-Net anew
     said = workspace.run(sys.executable, "-m", "nnunet_reca.cli.study", *words, "--set-threads", *alone, "--cores", 2)
-    page = (study / EXAMPLE.name / "comparison" / "report.html").read_text(encoding="utf-8")
-    assert f"page: {study / EXAMPLE.name / 'comparison' / 'report.html'}" in said
-    assert "PrimusSReca_tiny_seed7_1epochs" in page
+    page = study / EXAMPLE.name / "comparison" / "report.html"
+    assert f"page: {page}" in said
+    assert {"PrimusS", "PrimusSReca"} <= set(re.findall(r"\w+", page.read_text(encoding="utf-8")))
     assert (study / EXAMPLE.name / "predictions" / reference.name).is_file()
     evaluation = json.loads((study / EXAMPLE.name / "evaluation.json").read_text())
     assert 0 <= evaluation["foreground_mean"]["Dice"] <= 1
