@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import io
 import json
 import os
 import sys
@@ -116,18 +115,16 @@ def _parser() -> argparse.ArgumentParser:
 
 def _trainer(name: str) -> "type[RecaTrainer]":
     """A trainer of this package, or a subclass that nnU-Net finds, as in ``nnUNetv2_train``."""
-    from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
-
     from nnunet_reca import trainers
     from nnunet_reca.trainers.base import RecaTrainer
+    from nnunet_reca.trainers.find import find_trainer
 
     found: Any = None
     with contextlib.suppress(ValueError):  # options that are not ours: somebody else's class, or a slip
         found = getattr(trainers, name, None)
     if found is None:
         try:
-            with contextlib.redirect_stdout(io.StringIO()):
-                found = recursive_find_trainer_class_by_name(name)
+            found = find_trainer(name)
         except (RuntimeError, ValueError, AssertionError):  # nobody has it, or it is no trainer
             trainers.check_spelling(name)
         except Exception as error:  # a file on the way cannot be imported

@@ -151,15 +151,13 @@ def _is_inside(file: str, folder: str) -> bool:
 
 def _names() -> Iterator[Finding]:
     """What nnU-Net's look-up finds for a plain name of ours and one of all options; the others go the same way."""
-    from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
-
     from nnunet_reca import trainers
+    from nnunet_reca.trainers.find import find_trainer
 
     failed = defaultdict(list)
     for name in (base_names()[1], longest_names()[0]):
         try:
-            with contextlib.redirect_stdout(io.StringIO()):
-                found = recursive_find_trainer_class_by_name(name)
+            found = find_trainer(name)
         except Exception as error:
             missing = isinstance(error, RuntimeError) and "Could not find" in str(error)
             failed["in none of the folders it searches" if missing else first_line(error)].append(name)

@@ -151,13 +151,12 @@ def _count(network: _Network, model: Model) -> None:
 def _trainer(name: str) -> tuple[Any, list[str]]:
     """The trainer's class, nnU-Net's default where it is not installed here, and notes."""
     from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
-    from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 
     from nnunet_reca import trainers
+    from nnunet_reca.trainers.find import find_trainer
 
     try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            return recursive_find_trainer_class_by_name(name), []
+        return find_trainer(name), []
     except Exception:
         with contextlib.suppress(AttributeError, ValueError):  # without the start-up hook nnU-Net does not find ours
             return getattr(trainers, name), []

@@ -1,8 +1,6 @@
 """Everything that would keep a study from running, found before anything starts."""
 
-import contextlib
 import importlib.util
-import io
 import multiprocessing
 import os
 import subprocess
@@ -134,15 +132,13 @@ def look_up(names: Sequence[str], plans: Sequence[tuple[str, str, Mapping[str, A
         names: of trainers.
         plans: with the name to call them by, and the configuration; those of this package must suit them.
     """
-    from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
-
     from nnunet_reca.trainers.base import RecaTrainer
+    from nnunet_reca.trainers.find import find_trainer
 
     problems = []
     for name in names:
         try:
-            with contextlib.redirect_stdout(io.StringIO()):
-                found = recursive_find_trainer_class_by_name(name)
+            found = find_trainer(name)
         except Exception as error:  # whatever a file on the way raises
             problems.append(f"trainer {name}: {_reason(name, error)}")
             continue
