@@ -193,7 +193,7 @@ def _count() -> int | None:
         return None
     if not _COUNTED:
         words = [sys.executable, "-c", "import torch; print(torch.cuda.device_count())"]
-        done = subprocess.run(words, capture_output=True, text=True)
+        done = subprocess.run(words, capture_output=True, encoding="utf-8", errors="replace")
         _COUNTED.append(int(done.stdout) if done.returncode == 0 else 0)
     return _COUNTED[0]
 

@@ -95,7 +95,9 @@ def cancel_waiting(folder: Path) -> list[str]:
     """
     words = ["squeue", "--noheader", f"--user={getpass.getuser()}", "--states=PENDING", "--format=%i|%j"]
     try:
-        lines = subprocess.run(words, capture_output=True, text=True, timeout=60).stdout.splitlines()
+        lines = subprocess.run(
+            words, capture_output=True, encoding="utf-8", errors="replace", timeout=60
+        ).stdout.splitlines()
         jobs = [number for number, _, name in (line.partition("|") for line in lines) if _mine(name, folder)]
         if jobs:
             subprocess.run(["scancel", "--state=PENDING", *jobs], capture_output=True, timeout=60)
@@ -111,7 +113,9 @@ def _mine(name: str, folder: Path) -> bool:
 def has_accounting() -> bool:
     """Whether the cluster keeps accounts of its jobs; so it is taken where nothing tells."""
     try:
-        done = subprocess.run(["scontrol", "show", "config"], capture_output=True, text=True, timeout=30)
+        done = subprocess.run(
+            ["scontrol", "show", "config"], capture_output=True, encoding="utf-8", errors="replace", timeout=30
+        )
     except (OSError, subprocess.TimeoutExpired):
         return True
     entries = dict(line.replace(" ", "").split("=", 1) for line in done.stdout.splitlines() if "=" in line)

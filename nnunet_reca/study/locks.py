@@ -98,7 +98,7 @@ def _end_orphans(file: Path) -> None:
     A killed training leaves workers that load data for nobody, for ever, and hold what they inherited.
     """
     try:
-        about = json.loads(file.read_text())
+        about = json.loads(file.read_text(encoding="utf-8"))
         here = about["host"] == os.uname().nodename
         if here and not alive(about["holder"]) and not alive(about["group"]):
             os.killpg(about["group"], signal.SIGKILL)

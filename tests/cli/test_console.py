@@ -26,6 +26,7 @@ REFUSED = {
     "nnunet_reca.cli.convert_weights": ("x.pt", "-tr", "nnUNetTrainer", "-d", "1", "-c", "2d", "-o", "{path}"),
     "nnunet_reca.cli.doctor": (),
     "nnunet_reca.cli.explain": ("-i", "{path}", "-m", "{path}", "-o", "out"),
+    "nnunet_reca.cli.study": ("{path}/study.yaml",),
     str(ROOT / "examples" / "demo.py"): ("--folder", "{path}"),
 }
 
@@ -147,7 +148,12 @@ def _left_open(call: ast.Call) -> bool:
         return bool(given & {"text", "universal_newlines"})
     if name not in {"open", "fdopen", "NamedTemporaryFile", "TemporaryFile"}:
         return False
-    if isinstance(call.func, ast.Attribute) and getattr(call.func.value, "id", "") in {"Image", "zipfile", "h5py"}:
+    if isinstance(call.func, ast.Attribute) and getattr(call.func.value, "id", "") in {
+        "Image",
+        "zipfile",
+        "h5py",
+        "os",
+    }:
         return False
     binary = name.endswith("TemporaryFile")  # unless a mode says otherwise
     modes = [w.value for w in [*call.args, *(k.value for k in call.keywords if k.arg == "mode")] if _is_mode(w)]
