@@ -8,7 +8,7 @@ PARALLEL ?= -n 2 --dist loadscope --no-loadscope-reorder
 .PHONY: help demo test test-fast check docs clean
 
 help:
-	@echo "make demo       train, validate and predict with SwinUNETR-RecA on real MRI (5.5 minutes on 2 CPU cores)"
+	@echo "make demo       train, validate and predict with SwinUNETR-RecA on real MRI (within 10 minutes on 2 CPU cores)"
 	@echo "make test       the whole test suite"
 	@echo "make test-fast  without the tests that drive whole trainings"
 	@echo "make check      ruff and mypy"

@@ -24,7 +24,7 @@ from nnunet_reca.cli.console import make_printable
 EXAMPLE = Path(__file__).resolve().parent / "Dataset004_Hippocampus"
 DATASET, CONFIGURATION, FOLD = "4", "3d_fullres", "0"
 TRAINER = "nnUNetTrainerSwinUNETRReca_tiny_{epochs}epochs"
-EPOCHS = 20
+EPOCHS = 10
 
 
 def run(title: str, log: Path, *command: str, watch: Callable[[str], None] = lambda line: None) -> None:
