@@ -32,6 +32,12 @@ def on_any_console(main: Callable[..., int]) -> Callable[..., int]:
     return command
 
 
+def say(line: str) -> None:
+    """Print a line at once, also where output is no terminal."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
 def make_printable(*streams: TextIO | None) -> None:
     """Let streams replace what their encoding lacks; those that are no console or pipe stay as they are."""
     codecs.register_error(ERRORS, _readable)

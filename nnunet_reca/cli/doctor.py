@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from packaging.version import InvalidVersion, Version
 
 import nnunet_reca
-from nnunet_reca.cli.console import on_any_console
+from nnunet_reca.cli.console import on_any_console, say
 from nnunet_reca.cli.finding import Finding, Status, first_line
 from nnunet_reca.cli.look_up import check_look_up
 from nnunet_reca.results.access import nearest, obstacle
@@ -158,13 +158,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.parse_args(arguments)
     problems = 0
     for title, check in CHECKS.items():
-        _say(title)
+        say(title)
         for finding in _findings(check):
             problems += finding.status is Status.PROBLEM
-            _say(f"  [{finding.status.value}] {finding.text}")
+            say(f"  [{finding.status.value}] {finding.text}")
             if finding.remedy:
-                _say(f"      -> {finding.remedy}")
-    _say(f"{problems} problem(s): a training could not start" if problems else "Ready to train")
+                say(f"      -> {finding.remedy}")
+    say(f"{problems} problem(s): a training could not start" if problems else "Ready to train")
     return 1 if problems else 0
 
 
@@ -174,10 +174,6 @@ def _findings(check: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
         yield from check()
     except Exception as error:
         yield Finding(Status.PROBLEM, f"the check failed: {type(error).__name__}: {first_line(error)}")
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(line + "\n")
 
 
 def _data_sets(folder: str) -> list[str]:

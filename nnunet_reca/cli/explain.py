@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from nnunet_reca.cli.console import on_any_console
+from nnunet_reca.cli.console import on_any_console, say
 
 
 @on_any_console
@@ -27,17 +27,12 @@ def _explain(options: argparse.Namespace) -> None:
     from nnunet_reca.explain.findings import Question
     from nnunet_reca.explain.run import explain
 
-    findings = explain(Question(**vars(options)), _say)
+    findings = explain(Question(**vars(options)), say)
     if not findings.facts["recurrent"]:
-        _say("a self-attention network: it has no carry, so that none is switched off or cut")
+        say("a self-attention network: it has no carry, so that none is switched off or cut")
     for cut in findings.cuts:
         scores = ", ".join(f"{name} {'-' if d is None else f'{1 - d:.4f}'}" for name, d in cut.to_full.items())
-        _say(f"{cut.part} cut in {cut.chain}: 1 - Dice to the whole model's prediction: {scores}")
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
+        say(f"{cut.part} cut in {cut.chain}: 1 - Dice to the whole model's prediction: {scores}")
 
 
 def _parser() -> argparse.ArgumentParser:

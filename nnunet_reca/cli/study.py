@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from nnunet_reca.cli.console import on_any_console
+from nnunet_reca.cli.console import on_any_console, say
 
 STATUS = "status"
 
@@ -32,8 +32,8 @@ def main(arguments: list[str] | None = None) -> int:
         if ask:
             if rest:
                 raise ValueError(f"expected nothing but a folder after {STATUS}, got {' '.join(rest)}")
-            return run.status(request, _say)
-        return (run.show if options.dry_run else run.run)(request, _say)
+            return run.status(request, say)
+        return (run.show if options.dry_run else run.run)(request, say)
     except ValueError as error:
         sys.stderr.write(f"nnUNetv2_reca_study: {error}\n")
         return 1
@@ -105,11 +105,6 @@ def _content(options: argparse.Namespace) -> dict[str, Any]:
     from nnunet_reca.study.spec import READERS
 
     return {name: value for name in READERS if (value := getattr(options, name, None)) is not None}
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
 
 
 def _parser() -> argparse.ArgumentParser:

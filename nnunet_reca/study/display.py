@@ -8,9 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from nnunet_reca.study import nnunet
 from nnunet_reca.study.jobs import Job
-from nnunet_reca.study.progress import running_lines
+from nnunet_reca.study.progress import failure_of, running_lines
 from nnunet_reca.study.spec import Study
 from nnunet_reca.study.states import DONE, state_of
 
@@ -73,8 +72,7 @@ class Display:
             self._show(running_lines(self.states))
 
     def _attempts(self, job: Job) -> int:
-        about = nnunet.content(self.folder / "failed" / Path(job.record).relative_to("records"))
-        return about.get("attempts", 0) if isinstance(about, dict) else 0
+        return failure_of(self.folder, job).get("attempts", 0)
 
     def _say(self, line: str) -> None:
         text = f"{time.strftime('%H:%M:%S')} {line}"

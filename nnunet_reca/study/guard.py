@@ -79,8 +79,8 @@ class Guard:
     def __init__(self, study: Study, folder: Path, job: Job, threads: int) -> None:
         self.study, self.folder, self.job, self.threads = study, folder, job, threads
         self.record, self.log = folder / job.record, folder / job.log
-        self.failure = folder / "failed" / Path(job.record).relative_to("records")
-        self.mark = folder / "running" / Path(job.record).relative_to("records")
+        self.failure = folder / job.failure
+        self.mark = folder / job.mark
         self.started = time.time()
         self.log.parent.mkdir(parents=True, exist_ok=True)
 

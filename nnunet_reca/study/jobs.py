@@ -51,7 +51,21 @@ class Job:
     @property
     def log(self) -> str:
         """Its log in the study's folder."""
-        return str(Path("logs", *Path(self.record).parts[1:]).with_suffix(".log"))
+        return str(Path(self._beside("logs")).with_suffix(".log"))
+
+    @property
+    def mark(self) -> str:
+        """Its sign of life in the study's folder, while it runs."""
+        return self._beside("running")
+
+    @property
+    def failure(self) -> str:
+        """What is told of its failed attempts in the study's folder."""
+        return self._beside("failed")
+
+    def _beside(self, folder: str) -> str:
+        """The record's path with another first folder."""
+        return str(Path(folder, *Path(self.record).parts[1:]))
 
     @property
     def model(self) -> ModelName:

@@ -151,9 +151,9 @@ def counts(states: States) -> str:
 def failures(study: Study, folder: Path, states: States) -> list[str]:
     """Which jobs failed, with the last lines of their logs, and which were not started for that."""
     lines: list[str] = []
-    failed = [job for job, state in states.items() if state.name != DONE and _failure(folder, job)]
+    failed = [job for job, state in states.items() if state.name != DONE and failure_of(folder, job)]
     for job in failed:
-        about = _failure(folder, job)
+        about = failure_of(folder, job)
         attempts = about.get("attempts", 1)
         often = f" after {attempts} attempts" if attempts > 1 else ""
         lines += [f"failed{often}: {job}: {about.get('why', '')}", f"  {folder / job.log}", tail(folder / job.log)]
@@ -167,6 +167,7 @@ def failures(study: Study, folder: Path, states: States) -> list[str]:
     return lines
 
 
-def _failure(folder: Path, job: Job) -> dict[str, Any]:
-    about = nnunet.content(folder / "failed" / Path(job.record).relative_to("records"))
+def failure_of(folder: Path, job: Job) -> dict[str, Any]:
+    """What a job's guard wrote of its failed attempts, empty where none failed."""
+    about = nnunet.content(folder / job.failure)
     return about if isinstance(about, dict) else {}

@@ -121,15 +121,14 @@ def _write(folder: Path, study: Study) -> None:
     file = folder / FILE
     if file.is_file():
         before = study_of(read_study(file))
-        if replace(before, versions={}) == replace(study, versions={}) and before.versions:
-            return
-        if replace(before, versions={}) != replace(study, versions={}):
-            shutil.copyfile(file, file.with_name(f"{FILE}.before"))
-        else:
-            import yaml
+        if replace(before, versions={}) == replace(study, versions={}):
+            if not before.versions:
+                import yaml
 
-            nnunet.write_whole(file, file.read_text(encoding="utf-8") + "\n" + yaml.safe_dump({"versions": versions()}))
+                text = file.read_text(encoding="utf-8")
+                nnunet.write_whole(file, text + "\n" + yaml.safe_dump({"versions": versions()}))
             return
+        shutil.copyfile(file, file.with_name(f"{FILE}.before"))
     nnunet.write_whole(file, text_of(replace(study, versions=versions())))
 
 
@@ -137,7 +136,8 @@ def _reconcile(study: Study, request: Request, say: Callable[[str], None]) -> St
     """Records as nnU-Net's files have it: of what is done, by whomever, and of nothing else."""
     folder = request.folder
     shutil.rmtree(folder / "failed", ignore_errors=True)
-    changed = _changed_trainings(states_of(study, folder))
+    states = states_of(study, folder)
+    changed = _changed_trainings(states)
     running = [
         f"{job}: is running, with the plans of before; wait for it, or end it" for job in changed if runs(folder, job)
     ]
@@ -146,7 +146,8 @@ def _reconcile(study: Study, request: Request, say: Callable[[str], None]) -> St
     models = {(job.dataset, job.model): job for job in changed}
     for job in models.values():  # which the user has asked for
         say(f"put aside: {job.model}, now {put_aside(job)}")
-    states = states_of(study, folder)
+    if models:
+        states = states_of(study, folder)
     for job, state in states.items():
         record = folder / job.record
         if state.name == DONE:

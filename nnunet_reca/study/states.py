@@ -74,7 +74,7 @@ def state_of(study: Study, folder: Path, job: Job) -> State:
 
 def runs(folder: Path, job: Job) -> bool:
     """Whether some process has a job in its hands: on this machine by its lock, elsewhere by signs of life."""
-    mark = folder / "running" / Path(job.record).relative_to("records")
+    mark = folder / job.mark
     about = nnunet.content(mark)
     if isinstance(about, dict) and about.get("host") not in (None, os.uname().nodename):
         try:

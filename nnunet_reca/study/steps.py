@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -60,7 +59,8 @@ def complete(study: Study, folder: Path, job: Job) -> None:
         split(job)
     elif job.kind == "best":
         for name in (OUTCOMES["best"], INSTRUCTIONS):
-            copy(nnunet.results(job.dataset) / name, folder / job.dataset / name)
+            text = (nnunet.results(job.dataset) / name).read_text(encoding="utf-8")
+            nnunet.write_whole(folder / job.dataset / name, text)
 
 
 def split(job: Job) -> None:
@@ -74,14 +74,6 @@ def split(job: Job) -> None:
     folds = generate_crossval_split(cases, seed=12345, n_splits=5)
     plain = [{part: [str(case) for case in fold[part]] for part in ("train", "val")} for fold in folds]
     nnunet.write_record(file, plain)
-
-
-def copy(source: Path, target: Path) -> None:
-    """Copy a file, in place of an earlier one."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.{os.getpid()}")
-    shutil.copyfile(source, partial)
-    os.replace(partial, target)
 
 
 def put_aside(job: Job) -> Path:
