@@ -28,6 +28,11 @@ def flash_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> tuple[Tens
     return _flash_attention(q, k, v, attn_mask=bias.unsqueeze(0))
 
 
+def total_norm(tensors: Sequence[Tensor]) -> Tensor:
+    """Euclidean norm of all tensors together, a scalar on their device, without waiting for it."""
+    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(tensors)))
+
+
 def watched() -> bool:
     """Whether a mode looks at each operation, such as ``torch.utils.flop_counter``; unknown counts as yes."""
     return _dispatch_modes is None or _dispatch_modes() > 0

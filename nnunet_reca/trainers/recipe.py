@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
+from nnunet_reca.trainers.optimizer import clipped_adamw
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -89,21 +91,6 @@ def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, 
 
 
 def build_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """AdamW of the recipe, which clips gradients before each step and skips a step whose gradients are not finite.
-
-    nnU-Net clips to 12 after unscaling and before the step; clipping in a hook of the step makes that the recipe's
-    norm and leaves nnU-Net's ``train_step`` alone. With float16 the gradient scaler skips such steps before.
-    """
-    optimizer = torch.optim.AdamW(
-        parameter_groups(network, recipe.weight_decay), lr=recipe.initial_lr, betas=recipe.betas
-    )
-
-    def clip(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
-        parameters: list[Tensor] = [p for group in optimizer.param_groups for p in group["params"]]
-        norm = nn.utils.clip_grad_norm_(parameters, recipe.gradient_norm)
-        if not norm.isfinite():
-            for parameter in parameters:
-                parameter.grad = None
-
-    optimizer.register_step_pre_hook(clip)
-    return optimizer
+    """AdamW of the recipe, see :func:`nnunet_reca.trainers.optimizer.clipped_adamw`."""
+    groups = parameter_groups(network, recipe.weight_decay)
+    return clipped_adamw(groups, lr=recipe.initial_lr, betas=recipe.betas, gradient_norm=recipe.gradient_norm)
