@@ -30,7 +30,7 @@ def flash_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> tuple[Tens
 
 def total_norm(tensors: Sequence[Tensor]) -> Tensor:
     """Euclidean norm of all tensors together, a scalar on their device, without waiting for it."""
-    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(tensors)))
+    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(tensors))))
 
 
 def watched() -> bool:
