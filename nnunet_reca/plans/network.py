@@ -27,7 +27,7 @@ class Network:
         dimensions: of the patches it takes.
         windowed: its carry passes from window to window, which ``_spatial`` aligns.
         deep_supervision: has heads at coarser scales, too.
-        recipe: fields of :class:`nnunet_reca.trainers.recipe.Recipe` in which its published training differs.
+        recipes: name of a size -> fields of :class:`nnunet_reca.trainers.recipe.Recipe` in which its training differs.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Network:
     dimensions: tuple[int, ...] = (2, 3)
     windowed: bool = True
     deep_supervision: bool = True
-    recipe: Mapping[str, Any] = field(default_factory=dict)
+    recipes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def load_class(self) -> "type[nn.Module]":
         """The network's class, imported."""

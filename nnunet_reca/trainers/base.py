@@ -60,7 +60,8 @@ class RecaTrainer(nnUNetTrainer):
         super().__init__(self.rewritten(plans, configuration), configuration, fold, dataset_json, device)
         self.seed: int | None = self.reca_options.get("seed", default_seed)
         network = NETWORKS[self.reca_network]
-        self.recipe = dataclasses.replace(RECIPES[self.reca_options.get("size", "base")], **network.recipe)
+        size = self.reca_options.get("size", "base")
+        self.recipe = dataclasses.replace(RECIPES[size], **network.recipes.get(size, {}))
         self.initial_lr = self.recipe.initial_lr
         self.weight_decay = self.recipe.weight_decay
         self.num_epochs = self.reca_options.get("epochs", self.num_epochs)

@@ -46,6 +46,16 @@ def test_options_set_epochs_size_and_recipe(folders, monkeypatch):
     assert (base.initial_lr, base.weight_decay) == (BASE.initial_lr, BASE.weight_decay)
     assert (tiny.num_epochs, tiny.num_iterations_per_epoch) == (30, TINY.iterations_per_epoch)
     assert tiny.save_every == 1
+    assert tiny.initial_lr == TINY.initial_lr
+
+
+@pytest.mark.parametrize(
+    ("name", "rate"), [("PrimusS", 3e-4), ("PrimusS_tiny", 2e-3), ("PrimusSReca_tiny", 2e-3), ("PrimusV3S_tiny", 4e-3)]
+)
+def test_a_networks_own_recipe_is_that_of_its_size_and_of_both_twins(folders, name, rate):
+    trainer = make_trainer(f"nnUNetTrainer{name}")
+    assert trainer.recipe.initial_lr == trainer.initial_lr == rate
+    assert trainer.recipe.betas == (0.9, 0.98)
 
 
 def test_environment_shortens_epochs_and_refuses_nonsense(folders, monkeypatch):

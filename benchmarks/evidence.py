@@ -1,0 +1,157 @@
+"""What docs/evidence.md needs beside the stock commands: the data's halves, pilot trainings, cuts, and one file of it all.
+
+    python benchmarks/evidence.py halves 4
+    python benchmarks/evidence.py train 4 3d_fullres 1 nnUNetTrainerPrimusS_tiny_seed100_20epochs --rate 8e-3 -o PILOTS
+    python benchmarks/evidence.py cuts 4 3d_fullres 0 TRAINER ... --cases 10 -o CUTS
+    python benchmarks/evidence.py collect --study STUDY --cuts CUTS -o benchmarks/results/evidence_NAME.json
+
+``nnUNet_raw``, ``nnUNet_preprocessed`` and ``nnUNet_results`` are nnU-Net's.
+"""
+
+import argparse
+import csv
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+
+def dataset_name(dataset: str) -> str:
+    """Full name of a data set, asked by number or name."""
+    from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_dataset_name
+
+    return str(maybe_convert_to_dataset_name(dataset))
+
+
+def halves(datasets: Iterable[str]) -> None:
+    """Write ``splits_final.json``: fold 0 trains on the even places of the sorted case names, fold 1 on the odd ones."""
+    for dataset in datasets:
+        folder = Path(os.environ["nnUNet_preprocessed"]) / dataset_name(dataset)
+        cases = sorted(file.name.split(".")[0] for file in (folder / "gt_segmentations").iterdir())
+        even, odd = cases[0::2], cases[1::2]
+        splits = [{"train": even, "val": odd}, {"train": odd, "val": even}]
+        file = folder / "splits_final.json"
+        if file.exists() and json.loads(file.read_text(encoding="utf-8")) != splits:
+            sys.exit(f"expected no other splits in {file}; results of theirs would be mixed with these")
+        file.write_text(json.dumps(splits, indent=1), encoding="utf-8")
+        print(f"{folder.name}: {len(even)} and {len(odd)} cases")
+
+
+def train(dataset: str, configuration: str, fold: str, trainer: str, rate: float | None) -> None:
+    """One training on the CPU through nnU-Net, where asked with another learning rate than the recipe's."""
+    import torch
+    from nnunetv2.run.run_training import run_training
+
+    from nnunet_reca.trainers.recipe import RECIPES
+
+    if rate is not None:
+        RECIPES["tiny"] = dataclasses.replace(RECIPES["tiny"], initial_lr=rate)
+    run_training(dataset, configuration, fold, trainer, device=torch.device("cpu"))
+
+
+def cuts(dataset: str, configuration: str, fold: int, trainers: list[str], number: int, output: Path) -> None:
+    """Ask ``nnUNetv2_reca_explain`` about evenly spaced cases that the fold does not train on."""
+    name = dataset_name(dataset)
+    raw, preprocessed = (Path(os.environ[f"nnUNet_{kind}"]) / name for kind in ("raw", "preprocessed"))
+    ending = json.loads((raw / "dataset.json").read_text(encoding="utf-8"))["file_ending"]
+    held_out = json.loads((preprocessed / "splits_final.json").read_text(encoding="utf-8"))[fold]["val"]
+    chosen = held_out[:: max(1, len(held_out) // number)][:number]
+    for trainer in trainers:
+        model = Path(os.environ["nnUNet_results"]) / name / f"{trainer}__nnUNetPlans__{configuration}"
+        for case in chosen:
+            folder = output / trainer / case
+            if (folder / "explain.json").exists():
+                continue
+            words = ["-i", raw / "imagesTr" / case, "-m", model, "-f", fold, "-o", folder, "--disable_tta"]
+            words += ["-gt", raw / "labelsTr" / f"{case}{ending}", "-device", "cpu", "--overwrite"]
+            subprocess.run([sys.executable, "-m", "nnunet_reca.cli.explain", *map(str, words)], check=True)
+        print(trainer, json.dumps(cuts_of(output / trainer)), flush=True)
+
+
+def cuts_of(folder: Path) -> dict[str, Any]:
+    """Means over cases and labels of what cuts change, and over cases of what layers' logits are."""
+    changed: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    logits: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for case in sorted(folder.iterdir()):
+        for row in csv.DictReader((case / "cuts.csv").open(encoding="utf-8")):
+            if row["dice_to_full_model"] and row["dice_to_reference_change"]:
+                changed[row["cut"]].append((float(row["dice_to_full_model"]), float(row["dice_to_reference_change"])))
+        for row in csv.DictReader((case / "logits.csv").open(encoding="utf-8")):
+            key = f"{row['chain']} {row['layer']}/{row['layers']} {row['attention']}"
+            logits[key].append((float(row["logits_standard_deviation"]), float(row["relative_entropy"])))
+    names = ("dice_to_full_model", "dice_to_reference_change"), ("logits_standard_deviation", "relative_entropy")
+    means = [
+        {key: dict(zip(name, map(mean, zip(*rows, strict=True)), strict=True)) for key, rows in part.items()}
+        for name, part in zip(names, (changed, logits), strict=True)
+    ]
+    return {"cases": len(list(folder.iterdir())), "cuts": means[0], "logits": means[1]}
+
+
+def collect(study: Path, cut: Path | None, output: Path) -> None:
+    """One file of what the comparison of a study found, case by case, and of what the cuts did."""
+    import yaml
+
+    (report,) = study.glob("*/comparison")
+    results = json.loads((report / "results.json").read_text(encoding="utf-8"))
+    keep = ("dataset", "folds", "versions", "summary", "models", "means", "differences", "cost")
+    content = {key: results[key] for key in keep if key in results}
+    content["study"] = yaml.safe_load((study / "study.yaml").read_text(encoding="utf-8"))
+    with (report / "cases.csv").open(encoding="utf-8") as file:
+        content["dice"] = _by_case(csv.DictReader(file))
+    if cut is not None:
+        content["cuts"] = {folder.name: cuts_of(folder) for folder in sorted(cut.iterdir())}
+    output.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def _by_case(rows: Iterable[dict[str, str]]) -> dict[str, dict[str, dict[str, float]]]:
+    """Dice by model and run, label, and case."""
+    found: dict[str, dict[str, dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
+    for row in rows:
+        if row["dice"]:
+            model = row["model"].split("__")[0] + (f", seed {row['run']}" if row["run"].isdigit() else "")
+            found[model][row["label"]][row["case"]] = round(float(row["dice"]), 5)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    tasks = parser.add_subparsers(dest="task", required=True)
+    task = tasks.add_parser("halves", help="write splits_final.json")
+    task.add_argument("datasets", nargs="+")
+    task = tasks.add_parser("train", help="a pilot training")
+    for name in ("dataset", "configuration", "fold", "trainer"):
+        task.add_argument(name)
+    task.add_argument("--rate", type=float, help="learning rate (default: the recipe's)")
+    task.add_argument("-o", type=Path, help="results (default: nnUNet_results)")
+    task = tasks.add_parser("cuts", help="explain trained models")
+    for name in ("dataset", "configuration"):
+        task.add_argument(name)
+    task.add_argument("fold", type=int)
+    task.add_argument("trainers", nargs="+")
+    task.add_argument("--cases", type=int, default=10)
+    task.add_argument("-o", type=Path, required=True)
+    task = tasks.add_parser("collect", help="one JSON file of a study")
+    task.add_argument("--study", type=Path, required=True)
+    task.add_argument("--cuts", type=Path)
+    task.add_argument("-o", type=Path, required=True)
+    arguments = parser.parse_args()
+    if arguments.task == "halves":
+        halves(arguments.datasets)
+    elif arguments.task == "train":
+        if arguments.o is not None:  # read by nnU-Net when it is imported
+            os.environ["nnUNet_results"] = str(arguments.o)
+        train(arguments.dataset, arguments.configuration, arguments.fold, arguments.trainer, arguments.rate)
+    elif arguments.task == "cuts":
+        cuts(*(getattr(arguments, name) for name in ("dataset", "configuration", "fold", "trainers", "cases", "o")))
+    else:
+        collect(arguments.study, arguments.cuts, arguments.o)
+
+
+if __name__ == "__main__":
+    main()
