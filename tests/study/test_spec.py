@@ -1,12 +1,16 @@
 """What study.yaml may say, and that it says everything."""
 
+from pathlib import Path
+
 import pytest
 from support.fake_nnunet import DATASET
 
 from nnunet_reca.results.problems import Problems
 from nnunet_reca.study.spec import FILE, STEPS, differences, plans_of, read_study, study_of, text_of
+from nnunet_reca.trainers.find import find_trainer
 
 pytest.importorskip("yaml")
+STUDIES = Path(__file__).resolve().parents[2] / "benchmarks" / "studies"
 SMALL = {"datasets": ["Dataset998_Fake"], "trainers": ["nnUNetTrainer"]}
 
 
@@ -89,3 +93,11 @@ def test_a_file_that_is_no_yaml_is_named(tmp_path):
     (tmp_path / FILE).write_text("datasets: [4\ntrainers: :")
     with pytest.raises(ValueError, match="study.yaml cannot be read"):
         read_study(tmp_path / FILE)
+
+
+@pytest.mark.parametrize("file", sorted(STUDIES.glob("*.yaml")), ids=lambda file: file.stem)
+def test_committed_studies_read_as_studies_of_trainers_that_exist(file):
+    study = study_of(read_study(file))
+    assert study.seeds == (0, 1, 2)
+    for trainer in study.trainers:
+        assert find_trainer(trainer).__name__ == trainer
