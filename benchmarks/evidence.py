@@ -1,4 +1,4 @@
-"""What docs/evidence.md needs beside the stock commands: the data's halves, pilot trainings, cuts, and one file of it all.
+"""What docs/evidence.md needs beside the stock commands: halves of the data, pilot trainings, cuts, one file of it all.
 
     python benchmarks/evidence.py halves 4
     python benchmarks/evidence.py train 4 3d_fullres 1 nnUNetTrainerPrimusS_tiny_seed100_20epochs --rate 8e-3 -o PILOTS
@@ -30,7 +30,7 @@ def dataset_name(dataset: str) -> str:
 
 
 def halves(datasets: Iterable[str]) -> None:
-    """Write ``splits_final.json``: fold 0 trains on the even places of the sorted case names, fold 1 on the odd ones."""
+    """Write ``splits_final.json``: fold 0 trains on even places of the sorted case names, fold 1 on odd ones."""
     for dataset in datasets:
         folder = Path(os.environ["nnUNet_preprocessed"]) / dataset_name(dataset)
         cases = sorted(file.name.split(".")[0] for file in (folder / "gt_segmentations").iterdir())

@@ -21,8 +21,8 @@ STEM_CHANNELS = {1: [], 2: [32, 32, 64, 128], 3: [32, 64, 256, 1024]}
 TINY_STEM_CHANNELS = {1: [], 2: [8, 16, 32, 64], 3: [8, 16, 32, 64]}
 #: in which the published training differs from our recipe, by which see :mod:`nnunet_reca.trainers.recipe`
 BETAS = {"betas": (0.9, 0.98)}
-#: Version 1 alone has no stem, and learns less with the tiny recipe's 4e-3: validation Dice 0.498 after 1,000 steps on 100
-#: hippocampus scans, 0.599 with this one (self-attention; docs/evidence.md).
+#: Version 1 alone has no stem, and learns less with the tiny recipe's 4e-3: validation Dice 0.498 after 1,000 steps on
+#: 100 hippocampus scans, 0.599 with this one (self-attention; docs/evidence.md).
 TINY_RATES = {1: {"initial_lr": 2e-3}}
 
 
