@@ -26,6 +26,7 @@ from nnunet_reca.blocks import (
     ConvExpanding,
     ConvMerging,
     ConvPatchEmbed,
+    LayerNorm,
     SupervisedDecoder,
     SwinBlock,
     SwinCrossBlock,
@@ -71,7 +72,7 @@ class NnFormerEncoder(nn.Module):
         super().__init__()
         self.patch_embed = ConvPatchEmbed(input_channels, dims[0], patch_embed_strides)
         self.stages = nn.ModuleList(stages)
-        self.norms = nn.ModuleList(map(nn.LayerNorm, dims))
+        self.norms = nn.ModuleList(map(LayerNorm, dims))
         self.downsamples = nn.ModuleList(map(ConvMerging, dims[:-1], merges))
 
     def forward(self, x: Tensor) -> list[Tensor]:

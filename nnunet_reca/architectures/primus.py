@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from nnunet_reca.blocks import (
     EvaBlock,
     InstanceNorm,
+    LayerNorm,
     SupervisedDecoder,
     TransformerEncoder,
     initialize_weights,
@@ -263,7 +264,7 @@ class Primus(nn.Module):
         ]
         self.encoder = PrimusEncoder(
             STEMS[version](input_channels, embed_dim, poolings, stem_channels),
-            TransformerEncoder(blocks, nn.LayerNorm(embed_dim), num_heads, carry),
+            TransformerEncoder(blocks, LayerNorm(embed_dim), num_heads, carry),
             grid_size,
             embed_dim,
             num_heads,

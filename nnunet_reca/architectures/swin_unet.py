@@ -19,9 +19,9 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from nnunet_reca.blocks import (
+    LayerNorm,
     PatchEmbed,
     PatchExpand,
     PatchMerging,
@@ -33,6 +33,7 @@ from nnunet_reca.blocks import (
     set_checkpointing,
 )
 from nnunet_reca.blocks.checks import check_sides, check_strides, per_axis
+from nnunet_reca.ops import layer_norm
 
 
 class SwinUnetEncoder(nn.Module):
@@ -47,10 +48,10 @@ class SwinUnetEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self.patch_embed = PatchEmbed(input_channels, embed_dim, strides[0])
-        self.embed_norm = nn.LayerNorm(embed_dim)
+        self.embed_norm = LayerNorm(embed_dim)
         self.stages = nn.ModuleList(stages)
         self.downsamples = nn.ModuleList(PatchMerging(embed_dim * 2**i, stride) for i, stride in enumerate(strides[1:]))
-        self.norm = nn.LayerNorm(embed_dim * 2 ** (len(stages) - 1))
+        self.norm = LayerNorm(embed_dim * 2 ** (len(stages) - 1))
 
     def forward(self, x: Tensor) -> list[Tensor]:
         tokens = self.embed_norm(self.patch_embed(x))
@@ -69,7 +70,7 @@ class TokenHead(nn.Linear):
         self.normalise = normalise
 
     def forward(self, x: Tensor) -> Tensor:
-        return channels_first(super().forward(F.layer_norm(x, x.shape[-1:]) if self.normalise else x))
+        return channels_first(super().forward(layer_norm(x) if self.normalise else x))
 
 
 class SwinUnetDecoder(SupervisedDecoder):
@@ -97,7 +98,7 @@ class SwinUnetDecoder(SupervisedDecoder):
         self.expands = nn.ModuleList(PatchExpand(2 * w, w, s) for w, s in zip(width, strides[1:], strict=False))
         self.fusions = nn.ModuleList(nn.Linear(2 * w, w) for w in width[:-1])
         self.stages = nn.ModuleList(stages)
-        self.norm = nn.LayerNorm(embed_dim)
+        self.norm = LayerNorm(embed_dim)
         self.final_expand = PatchExpand(embed_dim, embed_dim, strides[0])
 
     def forward(self, features: Sequence[Tensor]) -> Tensor | list[Tensor]:

@@ -18,7 +18,6 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from nnunet_reca.blocks import (
     PatchEmbed,
@@ -34,6 +33,7 @@ from nnunet_reca.blocks import (
     set_checkpointing,
 )
 from nnunet_reca.blocks.checks import check_sides, check_strides, per_axis
+from nnunet_reca.ops import layer_norm
 from nnunet_reca.ops.relative_position import IndexScheme
 
 
@@ -71,7 +71,7 @@ class SwinEncoder(nn.Module):
 
     @staticmethod
     def _normalised(tokens: Tensor) -> Tensor:
-        return channels_first(F.layer_norm(tokens, tokens.shape[-1:]))
+        return channels_first(layer_norm(tokens))
 
 
 class UNETRDecoder(SupervisedDecoder):

@@ -11,6 +11,7 @@ from nnunet_reca.blocks.dual_attention import DualAttentionHead
 from nnunet_reca.blocks.eva import EvaBlock
 from nnunet_reca.blocks.heads import SupervisedDecoder
 from nnunet_reca.blocks.init import initialize_weights
+from nnunet_reca.blocks.norm import LayerNorm
 from nnunet_reca.blocks.patch import PatchEmbed, PatchMerging, channels_first, channels_last
 from nnunet_reca.blocks.patch_expand import PatchExpand
 from nnunet_reca.blocks.residual import ResidualBlock, UpBlock
@@ -30,6 +31,7 @@ __all__ = [
     "EvaBlock",
     "HybridResNet",
     "InstanceNorm",
+    "LayerNorm",
     "NoCarry",
     "PatchEmbed",
     "PatchExpand",

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nnunet_reca.blocks.conv import transposed_conv
+from nnunet_reca.blocks.norm import LayerNorm
 from nnunet_reca.blocks.patch import channels_first, channels_last
 
 
@@ -35,7 +36,7 @@ class ConvPatchEmbed(nn.Module):
         one = [1] * len(strides[0])
         widths = [input_channels, dim // 2, dim // 2, dim, dim]
         self.convs = nn.ModuleList(map(_convolution, widths[:-1], widths[1:], [strides[0], one, strides[1], one]))
-        self.norms = nn.ModuleList(nn.LayerNorm(width) for width in widths[1:])
+        self.norms = nn.ModuleList(LayerNorm(width) for width in widths[1:])
 
     def forward(self, x: Tensor) -> Tensor:
         for conv, norm in zip(self.convs[:-1], self.norms[:-1], strict=True):
@@ -48,7 +49,7 @@ class ConvMerging(nn.Module):
 
     def __init__(self, dim: int, stride: Sequence[int]) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(dim)
+        self.norm = LayerNorm(dim)
         self.reduction = _convolution(dim, 2 * dim, stride)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -60,7 +61,7 @@ class ConvExpanding(nn.Module):
 
     def __init__(self, dim: int, stride: Sequence[int]) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(dim)
+        self.norm = LayerNorm(dim)
         self.up = transposed_conv(dim, dim // 2, stride, bias=True)
 
     def forward(self, x: Tensor) -> Tensor:

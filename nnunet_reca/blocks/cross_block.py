@@ -6,6 +6,7 @@ from timm.layers import DropPath, Mlp
 from torch import Tensor, nn
 
 from nnunet_reca.blocks.attention import WindowCrossAttention
+from nnunet_reca.blocks.norm import LayerNorm
 from nnunet_reca.ops import fit_windows
 from nnunet_reca.ops.relative_position import IndexScheme
 
@@ -37,10 +38,10 @@ class SwinCrossBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.window_size = tuple(window_size)
-        self.norm1 = nn.LayerNorm(dim)
+        self.norm1 = LayerNorm(dim)
         self.attn = WindowCrossAttention(dim, num_heads, window_size, index_scheme=index_scheme)
         self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
-        self.norm2 = nn.LayerNorm(dim)
+        self.norm2 = LayerNorm(dim)
         self.mlp = Mlp(dim, hidden_features=int(dim * mlp_ratio))
 
     def forward(self, query: Tensor, context: Tensor) -> Tensor:

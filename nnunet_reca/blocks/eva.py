@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from nnunet_reca.blocks.attention import LayerCarry
 from nnunet_reca.blocks.checks import check_heads
+from nnunet_reca.blocks.norm import LayerNorm
 from nnunet_reca.ops import attention_query, join_heads, rotate, split_heads
 
 
@@ -30,7 +31,7 @@ class EvaAttention(nn.Module):
         self.q_proj = nn.Linear(dim, dim)
         self.k_proj = nn.Linear(dim, dim, bias=False)
         self.v_proj = nn.Linear(dim, dim)
-        self.norm = nn.LayerNorm(dim)
+        self.norm = LayerNorm(dim)
         self.proj = nn.Linear(dim, dim)
 
     def heads(
@@ -65,11 +66,11 @@ class EvaBlock(nn.Module):
         self, dim: int, num_heads: int, *, mlp_ratio: float = 8 / 3, drop_path: float = 0.0, layer_scale: float = 0.1
     ) -> None:
         super().__init__()
-        self.norm1 = nn.LayerNorm(dim)
+        self.norm1 = LayerNorm(dim)
         self.attn = EvaAttention(dim, num_heads)
         self.gamma_1 = nn.Parameter(torch.full((dim,), layer_scale))
-        self.norm2 = nn.LayerNorm(dim)
-        self.mlp = SwiGLU(dim, int(dim * mlp_ratio), norm_layer=nn.LayerNorm)
+        self.norm2 = LayerNorm(dim)
+        self.mlp = SwiGLU(dim, int(dim * mlp_ratio), norm_layer=LayerNorm)
         self.gamma_2 = nn.Parameter(torch.full((dim,), layer_scale))
         self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
 

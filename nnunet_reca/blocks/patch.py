@@ -8,6 +8,8 @@ import torch
 from dynamic_network_architectures.building_blocks.helper import convert_dim_to_conv_op
 from torch import Tensor, nn
 
+from nnunet_reca.blocks.norm import LayerNorm
+
 
 def channels_last(x: Tensor) -> Tensor:
     """(B, C, *spatial) -> (B, *spatial, C)."""
@@ -68,7 +70,7 @@ class PatchMerging(nn.Module):
         offsets = itertools.product(*(range(s) for s in self.stride))
         self.offsets = self.DUPLICATED if duplicated_sublattices else tuple(offsets)
         width = math.prod(self.stride) * dim
-        self.norm = nn.LayerNorm(width)
+        self.norm = LayerNorm(width)
         self.reduction = nn.Linear(width, 2 * dim, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from nnunet_reca.blocks.norm import LayerNorm
 from nnunet_reca.ops import merge_windows
 
 
@@ -25,7 +26,7 @@ class PatchExpand(nn.Module):
         self.stride = tuple(stride)
         self.output_dim = output_dim
         self.expand = nn.Linear(dim, math.prod(self.stride) * output_dim, bias=False)
-        self.norm = nn.LayerNorm(output_dim)
+        self.norm = LayerNorm(output_dim)
 
     def forward(self, x: Tensor) -> Tensor:
         spatial = [n * s for n, s in zip(x.shape[1:-1], self.stride, strict=True)]

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from nnunet_reca.blocks import slabs
 from nnunet_reca.blocks.conv import transposed_conv
-from nnunet_reca.ops import instance_norm
+from nnunet_reca.ops import instance_norm, instance_norm_leaky_relu
 
 
 class ResidualBlock(nn.Module):
@@ -41,7 +41,7 @@ class ResidualBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if slabs.runs_in_slabs(x):
             return slabs.residual_block(self.weights, x)
-        y = F.leaky_relu(instance_norm(self.conv1(x), inplace=True), slabs.SLOPE, inplace=True)
+        y = instance_norm_leaky_relu(self.conv1(x), slabs.SLOPE)
         y = instance_norm(self.conv2(y), inplace=True)
         y += x if self.skip is None else instance_norm(self.skip(x), inplace=True)
         return F.leaky_relu(y, slabs.SLOPE, inplace=True)

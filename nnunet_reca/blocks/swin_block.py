@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from nnunet_reca.blocks.attention import LayerCarry, WindowAttention, no_carry
 from nnunet_reca.blocks.mlp import add_mlp
+from nnunet_reca.blocks.norm import LayerNorm
 from nnunet_reca.ops import fit_windows
 from nnunet_reca.ops.relative_position import IndexScheme
 from nnunet_reca.ops.windows import Size
@@ -42,10 +43,10 @@ class SwinBlock(nn.Module):
         super().__init__()
         self.window_size = tuple(window_size)
         self.shift_size = tuple(shift_size)
-        self.norm1 = nn.LayerNorm(dim)
+        self.norm1 = LayerNorm(dim)
         self.attn = WindowAttention(dim, num_heads, window_size, index_scheme=index_scheme)
         self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
-        self.norm2 = nn.LayerNorm(dim)
+        self.norm2 = LayerNorm(dim)
         self.mlp = Mlp(dim, hidden_features=int(dim * mlp_ratio))
 
     def forward(

@@ -6,6 +6,7 @@ from torch.nn import functional as F
 
 from nnunet_reca.blocks.attention import LayerCarry, no_carry
 from nnunet_reca.blocks.checks import check_heads
+from nnunet_reca.blocks.norm import LayerNorm
 from nnunet_reca.blocks.transformer import TransformerEncoder
 from nnunet_reca.ops import attention_query, join_heads, split_heads
 
@@ -52,9 +53,9 @@ class VitBlock(nn.Module):
 
     def __init__(self, dim: int, num_heads: int, mlp_dim: int, *, dropout: float = 0.0) -> None:
         super().__init__()
-        self.norm1 = nn.LayerNorm(dim, eps=1e-6)
+        self.norm1 = LayerNorm(dim, eps=1e-6)
         self.attn = SequentialAttention(dim, num_heads)
-        self.norm2 = nn.LayerNorm(dim, eps=1e-6)
+        self.norm2 = LayerNorm(dim, eps=1e-6)
         self.mlp = Mlp(dim, hidden_features=mlp_dim, drop=dropout)
 
     def forward(
@@ -84,4 +85,4 @@ class VitEncoder(TransformerEncoder):
         self, dim: int, depth: int, num_heads: int, mlp_dim: int, *, dropout: float = 0.0, carry: str = "sum"
     ) -> None:
         blocks = [VitBlock(dim, num_heads, mlp_dim, dropout=dropout) for _ in range(depth)]
-        super().__init__(blocks, nn.LayerNorm(dim, eps=1e-6), num_heads, carry)
+        super().__init__(blocks, LayerNorm(dim, eps=1e-6), num_heads, carry)

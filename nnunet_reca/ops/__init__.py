@@ -1,6 +1,6 @@
 """Pure tensor functions, 2D and 3D by one code path."""
 
-from nnunet_reca.ops.norm import instance_norm
+from nnunet_reca.ops.norm import instance_norm, instance_norm_leaky_relu, layer_norm
 from nnunet_reca.ops.position_embedding import resize_position_embedding
 from nnunet_reca.ops.recurrent_attention import (
     attention_query,
@@ -31,7 +31,9 @@ __all__ = [
     "fit_windows",
     "frame_map",
     "instance_norm",
+    "instance_norm_leaky_relu",
     "join_heads",
+    "layer_norm",
     "merge_windows",
     "pad_to_multiple",
     "partition_windows",

@@ -1,4 +1,4 @@
-"""Instance norm that keeps a channels-last layout, in which convolutions on the CPU are fastest."""
+"""Norms that suit the device: layouts on the CPU, and what is kept for the backward pass elsewhere."""
 
 from typing import Any
 
@@ -27,6 +27,77 @@ def instance_norm(x: Tensor, eps: float = 1e-5, *, inplace: bool = False) -> Ten
     if inplace and not x.requires_grad and not torch.compiler.is_compiling():
         return _normalise(x, eps, inplace=True)[0]
     return _ChannelsLastInstanceNorm.apply(x, eps)
+
+
+def instance_norm_leaky_relu(x: Tensor, slope: float, eps: float = 1e-5) -> Tensor:
+    """leaky_relu(instance_norm(x)), (B, C, *S) -> (B, C, *S); may overwrite ``x`` where no gradient needs it.
+
+    Elsewhere than on the CPU ``x`` is not kept for the gradient, but computed again from the output, which the next
+    layer keeps anyway (Rota Bulo et al. 2018, "In-place activated BatchNorm"). Compilers choose by themselves.
+    """
+    learns = x.requires_grad and torch.is_grad_enabled()
+    if x.device.type == "cpu" or not learns or torch.compiler.is_compiling():
+        return F.leaky_relu(instance_norm(x, eps, inplace=True), slope, inplace=True)
+    return _InstanceNormLeakyReLU.apply(x, slope, eps)
+
+
+class _InstanceNormLeakyReLU(torch.autograd.Function):
+    """Batch norm of one batch with a channel for each instance and channel, as PyTorch's instance norm."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, slope: float, eps: float) -> Tensor:
+        maps = x.reshape(1, -1, *x.shape[2:])
+        y, _, rstd = torch.native_batch_norm(maps, None, None, None, None, True, 0.0, eps)
+        y = F.leaky_relu_(y.view(x.shape), slope)
+        ctx.save_for_backward(y, rstd)
+        ctx.slope, ctx.eps = slope, eps
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        """With z the normalised map: dx = r (dz - mean(dz) - z mean(dz z)), the gradient of a norm of z scaled by r."""
+        y, rstd = ctx.saved_tensors
+        shape = (1, -1, *y.shape[2:])
+        dz = torch.where(y < 0, grad * ctx.slope, grad).reshape(shape)
+        z = torch.where(y < 0, y / ctx.slope, y).reshape(shape)
+        nothing, one = torch.zeros_like(rstd), torch.ones_like(rstd)
+        dx, _, _ = torch.ops.aten.native_batch_norm_backward(
+            dz, z, rstd, None, None, nothing, one, True, ctx.eps, [True, False, False]
+        )
+        return dx.view(y.shape), None, None
+
+
+def layer_norm(x: Tensor, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5) -> Tensor:
+    """Layer norm over the last axis; under autocast elsewhere than on the CPU, ``x`` is kept in its half precision.
+
+    Autocast norms in float32 and would keep a float32 copy of the input. The result is the same, in float32.
+    """
+    half = x.dtype in (torch.float16, torch.bfloat16)
+    if half and torch.is_grad_enabled() and not torch.compiler.is_compiling() and _autocast_off_the_cpu(x.device.type):
+        return _HalfLayerNorm.apply(x, weight, bias, eps)
+    return F.layer_norm(x, x.shape[-1:], weight, bias, eps)
+
+
+def _autocast_off_the_cpu(device: str) -> bool:
+    return device != "cpu" and torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+
+
+class _HalfLayerNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
+        y, mean, rstd = torch.native_layer_norm(x.float(), x.shape[-1:], weight, bias, eps)
+        ctx.save_for_backward(x, weight, bias, mean, rstd)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, bias, mean, rstd = ctx.saved_tensors
+        dx, dweight, dbias = torch.ops.aten.native_layer_norm_backward(
+            grad.float(), x.float(), x.shape[-1:], mean, rstd, weight, bias, ctx.needs_input_grad[:3]
+        )
+        return None if dx is None else dx.to(x.dtype), dweight, dbias, None
 
 
 class _ChannelsLastInstanceNorm(torch.autograd.Function):

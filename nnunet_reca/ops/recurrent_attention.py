@@ -29,7 +29,7 @@ def attention_query(q_hat: Tensor, dtype: torch.dtype) -> Tensor:
     """The carry as a query in ``dtype``, that of keys and values; what lies beyond float16's range is clamped to it."""
     if dtype == torch.float16 and q_hat.dtype != dtype:
         limit = torch.finfo(dtype).max
-        q_hat = q_hat.clamp(-limit, limit)
+        return q_hat.to(dtype).clamp(-limit, limit)  # infinities; a clamp keeps its input, which is half as large here
     return q_hat.to(dtype)
 
 

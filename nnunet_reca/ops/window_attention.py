@@ -6,16 +6,17 @@ the frame.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
+from nnunet_reca.ops._kinds_attention import kinds_attention
 from nnunet_reca.ops._masked_attention import masked_attention
 from nnunet_reca.ops._pieces_attention import pieces_attention
 from nnunet_reca.ops.recurrent_attention import attention_query
 
-#: Tokens of a window below which masks and stored weights cost less than many small pieces.
+#: Tokens of a window below which a mask for each window costs less than pieces, or kinds of windows, one by one.
 SMALL_WINDOW = 64
 
 
@@ -48,11 +49,16 @@ def window_attention(
     if scale is not None:  # the implementations scale by head_dim^-0.5
         query = query * (scale * (k.shape[-1] // bias.shape[0]) ** 0.5)
     query = attention_query(query, k.dtype)
-    attend = pieces_attention if _in_pieces(k, window) else masked_attention
     k_pad, v_pad = (k.new_zeros(k.shape[-1]) if p is None else p.to(k.dtype) for p in padding)
-    return attend(query, k, v, bias, k_pad, v_pad, window, shift)
+    return _implementation(k, window)(query, k, v, bias, k_pad, v_pad, window, shift)
 
 
-def _in_pieces(x: Tensor, window: Sequence[int]) -> bool:
-    """Pieces pay on the CPU, outside of compiled and exported graphs, which would record each one."""
-    return x.device.type == "cpu" and not torch.compiler.is_compiling() and math.prod(window) >= SMALL_WINDOW
+def _implementation(x: Tensor, window: Sequence[int]) -> Callable[..., Tensor]:
+    """Pieces on the CPU, kinds of windows elsewhere; masks for small windows, and for graphs of the CPU.
+
+    A graph that is compiled or exported would record each piece.
+    """
+    on_cpu = x.device.type == "cpu"
+    if math.prod(window) < SMALL_WINDOW or (on_cpu and torch.compiler.is_compiling()):
+        return masked_attention
+    return pieces_attention if on_cpu else kinds_attention

@@ -1,7 +1,9 @@
 import pytest
 import torch
+from torch.nn import functional as F
 
 from nnunet_reca.ops import instance_norm
+from nnunet_reca.ops.norm import _HalfLayerNorm, _InstanceNormLeakyReLU
 
 SHAPES = [(1, 5, 7, 3, 4), (3, 5, 7, 3, 4), (1, 5, 7, 3), (2, 5, 1, 6)]
 
@@ -59,3 +61,33 @@ def test_in_place_without_a_gradient_only():
     assert torch.equal(learned, before)
     assert torch.equal(instance_norm(x, inplace=True), expected)
     assert torch.equal(x, expected)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float16, 4e-3)])
+def test_norm_and_leaky_relu_have_the_gradient_of_both_though_the_input_is_not_kept(dtype, tolerance):
+    torch.manual_seed(0)
+    x = (3 + 2 * torch.randn(2, 3, 5, 7, 6, dtype=torch.float64)).to(dtype).requires_grad_()
+    grad = torch.randn(x.shape, dtype=torch.float64).to(dtype)
+    out, expected = _InstanceNormLeakyReLU.apply(x, 0.01, 1e-5), F.leaky_relu(explicit(x.double()), 0.01)
+    torch.testing.assert_close(out.double(), expected, atol=tolerance, rtol=tolerance)
+    kept = [t.untyped_storage().data_ptr() for t in out.grad_fn.saved_tensors]
+    assert out.untyped_storage().data_ptr() in kept and x.untyped_storage().data_ptr() not in kept
+    (ours,), (theirs,) = torch.autograd.grad(out, x, grad), torch.autograd.grad(expected, x, grad.double())
+    away = expected.detach().abs() > tolerance  # from the kink, where a rounding changes the slope
+    torch.testing.assert_close(ours.double()[away], theirs.double()[away], atol=tolerance, rtol=tolerance)
+
+
+@pytest.mark.parametrize("learned", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_half_layer_norm_is_the_one_in_float32_and_keeps_half_precision(dtype, learned):
+    torch.manual_seed(0)
+    x = torch.randn(2, 5, 7).to(dtype).requires_grad_()
+    parameters = [torch.randn(7, requires_grad=True) for _ in range(2)] if learned else [None, None]
+    given = [x, *parameters] if learned else [x]
+    grad = torch.randn(2, 5, 7)
+    out, expected = _HalfLayerNorm.apply(x, *parameters, 1e-5), F.layer_norm(x.float(), (7,), *parameters)
+    assert torch.equal(out, expected)
+    kept = [t for t in out.grad_fn.saved_tensors if t is not None and t.shape == x.shape]
+    assert [t.dtype for t in kept] == [dtype]
+    for ours, theirs in zip(*(torch.autograd.grad(y, given, grad) for y in (out, expected)), strict=True):
+        assert torch.equal(ours, theirs)

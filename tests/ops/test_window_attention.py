@@ -1,12 +1,15 @@
-"""Both implementations of window attention against the explicit product over padded, rolled, masked windows."""
+"""All implementations of window attention against the explicit product over padded, rolled, masked windows."""
 
 import importlib
 import math
+from unittest import mock
 
 import pytest
 import torch
+from torch.nn.functional import scaled_dot_product_attention
 
 from nnunet_reca.ops import crop_map, frame_map, merge_windows, partition_windows, shift_map, shifted_window_mask
+from nnunet_reca.ops._kinds_attention import kinds_attention
 from nnunet_reca.ops._masked_attention import masked_attention
 from nnunet_reca.ops._pieces import window_pieces
 from nnunet_reca.ops._pieces_attention import _gradients, _thin_attention, pieces_attention
@@ -23,11 +26,12 @@ GEOMETRIES = {
     "one_axis_shifted_3d": ((5, 9, 4), (2, 3, 4), (1, 1, 0)),
     "unequal_shifts_3d": ((5, 6, 7), (2, 3, 5), (1, 2, 4)),
     "smaller_than_the_window": ((3, 5), (7, 7), (0, 0)),
+    "one_window_shifted_as_others": ((3, 10), (3, 5), (1, 2)),
+    "many_beside_two_windows_3d": ((6, 4, 10), (2, 2, 3), (1, 1, 2)),
 }
 EACH = pytest.mark.parametrize(("spatial", "window", "shift"), GEOMETRIES.values(), ids=GEOMETRIES)
 
-
-BOTH = pytest.mark.parametrize("attend", [masked_attention, pieces_attention])
+BY_EACH = pytest.mark.parametrize("attend", [masked_attention, kinds_attention, pieces_attention])
 
 
 def reference(q, k, v, bias, k_pad, v_pad, window, shift):
@@ -72,7 +76,7 @@ def test_pieces_hold_every_token_once(spatial, window, shift):
     assert (seen == 1).all()
 
 
-@BOTH
+@BY_EACH
 @EACH
 def test_output_and_all_gradients_are_those_of_masked_windows(attend, spatial, window, shift):
     inputs = [x.requires_grad_() for x in arguments(spatial, window)]
@@ -111,7 +115,7 @@ def test_gradients_do_not_depend_on_how_many_windows_are_recomputed_at_a_time():
     torch.testing.assert_close(found[1], found[2])
 
 
-@BOTH
+@BY_EACH
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @EACH
 def test_lower_precision_stays_close(attend, spatial, window, shift, dtype):
@@ -127,6 +131,35 @@ def test_lower_precision_stays_close(attend, spatial, window, shift, dtype):
         assert ours.dtype == dtype
         scale = max(1.0, theirs.abs().max().item())
         torch.testing.assert_close(ours / scale, (theirs / scale).to(dtype), **tolerance)
+
+
+def test_windows_of_a_kind_share_one_bias():
+    """What fused attention is given: no batch axis, and together one bias for each of 2^d kinds at most."""
+    seen = []
+
+    def attention(*args, attn_mask):
+        seen.append(attn_mask)
+        return scaled_dot_product_attention(*args, attn_mask=attn_mask)
+
+    for spatial, calls, kinds in (((12, 20), 4, 4), ((6, 20), 2, 4), ((6, 10), 1, 4)):
+        seen.clear()
+        with mock.patch.object(torch.nn.functional, "scaled_dot_product_attention", attention):
+            kinds_attention(*arguments(spatial, (3, 5)), (3, 5), (1, 2))
+        assert len(seen) == calls and all(len(m) == 1 for m in seen)
+        assert sum(m.shape[1] for m in seen) == kinds * HEADS
+
+
+def test_attention_by_kinds_compiles_whole_for_maps_of_any_size_and_exports():
+    class Attention(torch.nn.Module):
+        def forward(self, *x):
+            return kinds_attention(*x, (3,), (1,))
+
+    compiled = torch.compile(Attention(), backend="eager", fullgraph=True)
+    for size in (11, 13, 5):  # the second is compiled for a symbol, the last has two windows
+        inputs = arguments((size,), (3,))
+        expected = kinds_attention(*inputs, (3,), (1,))
+        torch.testing.assert_close(compiled(*inputs), expected)
+    torch.testing.assert_close(torch.export.export(Attention(), tuple(inputs)).module()(*inputs), expected)
 
 
 def test_large_biases_of_padding_neither_overflow_nor_vanish():
@@ -159,10 +192,12 @@ def test_the_frame_is_padded_then_rolled():
     assert frame_map(x, (3,), (0,)).flatten().tolist() == [0, 1, 2, 3, 4, 0]
 
 
-def test_pieces_serve_large_windows_on_the_cpu_outside_of_compiled_graphs():
-    in_pieces = importlib.import_module("nnunet_reca.ops.window_attention")._in_pieces
-    assert in_pieces(torch.empty(1), (8, 8)) and not in_pieces(torch.empty(1), (7, 7))
-    assert not in_pieces(torch.empty(1, device="meta"), (7, 7, 7))
+def test_each_device_has_its_implementation():
+    """Pieces for large windows on the CPU outside of compiled graphs, kinds for them elsewhere."""
+    chosen = importlib.import_module("nnunet_reca.ops.window_attention")._implementation
+    assert chosen(torch.empty(1), (8, 8)) is pieces_attention and chosen(torch.empty(1), (7, 7)) is masked_attention
+    elsewhere = torch.empty(1, device="meta")
+    assert chosen(elsewhere, (7, 7, 7)) is kinds_attention and chosen(elsewhere, (7, 7)) is masked_attention
     seen = []
-    torch.compile(lambda x: seen.append(in_pieces(x, (8, 8))) or x + 1, backend="eager")(torch.empty(1))
-    assert seen == [False]
+    torch.compile(lambda x: seen.append(chosen(x, (8, 8)).__name__) or x + 1, backend="eager")(torch.empty(1))
+    assert seen == ["masked_attention"]
