@@ -14,6 +14,7 @@ FLOORS = [
     {"blocks"},
     {"architectures"},
     {"plans"},
+    {"memory"},
     {"trainers"},
     {"_discovery"},
     {"results"},

@@ -117,9 +117,14 @@ class RecaTrainer(nnUNetTrainer):
         super().initialize()
         if "precision" in self.reca_options:  # bfloat16 and float32 have range enough
             self.grad_scaler = None
+        self.lay_out(self.network)
+
+    def lay_out(self, network: nn.Module) -> nn.Module:
+        """Put a network, which is returned, into the layout in which it trains."""
         if self.device.type == "cpu":  # where convolutions and their gradients are faster in this layout
             layout = torch.channels_last_3d if len(self.configuration_manager.patch_size) == 3 else torch.channels_last
-            self.network.to(memory_format=layout)
+            network.to(memory_format=layout)
+        return network
 
     def set_deep_supervision_enabled(self, enabled: bool) -> None:
         """nnU-Net's switch, which its validation turns on at its end, whatever the training has."""

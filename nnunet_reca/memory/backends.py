@@ -1,0 +1,90 @@
+"""What a device does differently from others: which kernels it chooses, and what they hold while they run."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from unittest import mock
+
+import torch
+from torch import Tensor
+
+aten = torch.ops.aten
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A device as far as memory is concerned.
+
+    Attributes:
+        device: as tensors and networks see it.
+        unit: bytes of which its allocator gives a multiple.
+        answers: operation -> what takes its place on meta tensors, where they do not know what the device does.
+        inside: operation -> bytes that it holds beside its results before it ends, from its arguments.
+    """
+
+    device: torch.device
+    unit: int
+    answers: Mapping[Any, Callable[..., Any]] = field(default_factory=dict)
+    inside: Mapping[Any, Callable[..., int]] = field(default_factory=dict)
+
+    @contextlib.contextmanager
+    def available(self) -> Iterator[None]:
+        """Autocast takes the device for there."""
+        with contextlib.ExitStack() as stack:
+            if self.device.type == "cuda" and not torch.cuda.is_available():
+                torch._C._ensureCUDADeviceGuardSet()  # autograd asks it for streams; as PyTorch's fake tensors do
+                no = mock.Mock(return_value=False)
+                stack.enter_context(mock.patch("torch.cuda.amp.common.amp_definitely_not_available", no))
+                stack.enter_context(mock.patch("torch.cuda.is_bf16_supported", mock.Mock(return_value=True)))
+            yield
+
+
+def _layout(*tensors: Tensor) -> torch.memory_format:
+    """Layout of a convolution's results: channels-last if one of its operands is."""
+    for tensor in tensors:
+        for layout, ndim in ((torch.channels_last, 4), (torch.channels_last_3d, 5)):
+            if tensor.ndim == ndim and tensor.is_contiguous(memory_format=layout) and not tensor.is_contiguous():
+                return layout
+    return torch.contiguous_format
+
+
+def _convolution(x: Tensor, weight: Tensor, *more: Any) -> Tensor:
+    return aten.convolution.default(x, weight, *more).contiguous(memory_format=_layout(x, weight))
+
+
+# PyTorch's codes of the implementations of scaled dot-product attention, aten/src/ATen/native/transformers/sdp_utils.h
+_MATH, _FLASH, _EFFICIENT = 0, 1, 2
+_HALF = (torch.float16, torch.bfloat16)
+
+
+def _attention_on_cuda(
+    q: Tensor, k: Tensor, v: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0, *args: Any, **kwargs: Any
+) -> int:
+    """PyTorch's choice from compute capability 8 on: flash without mask in half precision, else memory-efficient."""
+    if attn_mask is None and q.dtype in _HALF and q.shape[-1] <= 256:
+        return _FLASH
+    aligned = 8 if q.dtype in _HALF else 4
+    usable = q.dtype in (*_HALF, torch.float32) and not (q.shape[-1] % aligned or v.shape[-1] % aligned)
+    return _EFFICIENT if usable else _MATH
+
+
+def _attention_on_cpu(
+    q: Tensor, k: Tensor, v: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0, *args: Any, **kwargs: Any
+) -> int:
+    """PyTorch's choice: flash, unless the mask wants a gradient, which the kernel cannot give."""
+    wants = attn_mask is not None and attn_mask.requires_grad
+    return _MATH if wants or dropout_p or q.shape[-1] != v.shape[-1] else _FLASH
+
+
+CPU = Backend(
+    torch.device("cpu"),
+    64,
+    {aten.convolution.default: _convolution, aten._fused_sdp_choice.default: _attention_on_cpu},
+)
+CUDA = Backend(
+    torch.device("cuda", 0),
+    512,
+    {aten.convolution.default: _convolution, aten._fused_sdp_choice.default: _attention_on_cuda},
+)
+BACKENDS = {"cpu": CPU, "cuda": CUDA}
