@@ -1,4 +1,4 @@
-"""What models take: parameters, FLOPs of a patch, time of an epoch, peak memory where a log tells it.
+"""What models take: parameters, FLOPs of a patch, time of an epoch, peak memory where a log tells it, else an estimate.
 
 The network is built on the meta device from the model's own plans.json, by its trainer where nnU-Net finds that, and
 counted without deep supervision, as in prediction. FLOPs are ``torch.utils.flop_counter``'s, two for a multiply-add.
@@ -34,6 +34,7 @@ class Cost:
         notes: what a reader must know, such as why something is not known.
         trainings: folds of all runs.
         hours: of all epochs in the logs of all trainings.
+        estimated_memory: of a training step on CUDA, in GiB, where no log tells the peak.
     """
 
     model: str
@@ -47,6 +48,7 @@ class Cost:
     notes: tuple[str, ...]
     trainings: int = 0
     hours: float | None = None
+    estimated_memory: float | None = None
 
 
 def cost_frame(costs: Sequence[Cost]) -> pd.DataFrame:
@@ -101,7 +103,22 @@ def cost_of(model: Model, logs: Sequence[TrainingLog]) -> Cost:
         tuple(network.notes),
         len(logs),
         sum(seconds) / 3600 if seconds else None,
+        None if memory or network.parameters is None else _estimated_memory(model),
     )
+
+
+def _estimated_memory(model: Model) -> float | None:
+    """GiB of a training step on CUDA; None where it cannot be estimated."""
+    from nnunet_reca.memory import training_memory
+
+    trainer, elsewhere = _trainer(model.name.trainer)
+    name = trainer.__name__ if elsewhere else model.name.trainer
+    plans, dataset_json = read_json(model.plans_file), read_json(model.dataset_file)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            return training_memory(name, plans, model.name.configuration, dataset_json).total / 2**30
+    except Exception:  # networks of others may do anything
+        return None
 
 
 def _configurations(model: Model) -> Any:

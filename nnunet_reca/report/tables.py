@@ -278,6 +278,20 @@ def difference_notes(metric: Metric, paired: Sequence[Paired]) -> tuple[str, ...
     return tuple(notes)
 
 
+#: under a cost table that has estimates
+ESTIMATED_MEMORY = (
+    "Estimated: what one training step allocates on CUDA, where no log has a peak. Recorded peaks are what PyTorch "
+    "reserved on the GPU, or what the whole process held on a CPU, so that the two do not compare."
+)
+
+
+def _memory(cost: Cost) -> str:
+    """The recorded peak, else the estimate, marked as one."""
+    if cost.peak_memory is not None:
+        return number(cost.peak_memory, 2)
+    return "not recorded" if cost.estimated_memory is None else f"{number(cost.estimated_memory, 2)} (estimated)"
+
+
 def cost_table(costs: Sequence[Cost], scores: Scores, names: Mapping[str, str]) -> Table:
     """Cost next to quality."""
     dice = scores.label_means()["dice"].xs(MEAN, level="label") * 100
@@ -293,7 +307,7 @@ def cost_table(costs: Sequence[Cost], scores: Scores, names: Mapping[str, str]) 
             "s per epoch": UNKNOWN if cost.epoch_seconds is None else number(cost.epoch_seconds, 1),
             "Trainings": str(cost.trainings),
             "Hours in all": UNKNOWN if cost.hours is None else number(cost.hours),
-            "Peak memory (GiB)": "not recorded" if cost.peak_memory is None else number(cost.peak_memory, 2),
+            "Peak memory (GiB)": _memory(cost),
         }
         for cost in costs
     ]
@@ -306,6 +320,7 @@ def cost_table(costs: Sequence[Cost], scores: Scores, names: Mapping[str, str]) 
             "logs of all folds and runs, on whatever machine and beside whatever load it was; epochs of different "
             "trainers may have different numbers of steps. Hours: sum of these epochs over all trainings (folds and "
             "runs). Memory: the largest of any training.",
+            *([ESTIMATED_MEMORY] if any(cost.estimated_memory is not None for cost in costs) else []),
             *(f"{names[c.model]}: {note}." for c in costs for note in c.notes),
         ),
     )

@@ -1,5 +1,6 @@
 """Several runs of a model: their statistics, words and tables, on data with known answers."""
 
+import dataclasses
 import importlib.util
 import json
 from pathlib import Path
@@ -301,6 +302,17 @@ def test_cost_table_counts_trainings_and_their_hours():
     table = cost_table([cost("A"), cost("B")], scores, NAMES)
     row = dict(zip(table.frame.columns, rows(table)[0], strict=True))
     assert (row["Trainings"], row["Hours in all"]) == ("6", "0.50") and row["Dice (%) ↑"].startswith("55.00 ± ")
+
+
+def test_cost_table_marks_estimates_of_memory_where_none_was_recorded():
+    scores = make_run_scores([[[0.5]], [[0.6]]], [[[0.9]], [[0.9]]])
+    estimated = dataclasses.replace(cost("B"), estimated_memory=3.0)
+    table = cost_table([cost("A", memory=2.5), estimated], scores, NAMES)
+    assert table.frame["Peak memory (GiB)"].tolist() == ["2.50", "3.00 (estimated)"]
+    assert any(note.startswith("Estimated: ") for note in table.notes)
+    recorded = cost_table([cost("A", memory=2.5), cost("B")], scores, NAMES)
+    assert recorded.frame["Peak memory (GiB)"].tolist() == ["2.50", "not recorded"]
+    assert not any("stimated" in note for note in recorded.notes)
 
 
 # in short

@@ -53,6 +53,20 @@ def plan(
     Returns:
         Plans and dataset.json.
     """
+    dataset = write_data_set(folder, shape, spacing, channels, classes, cases)
+    preprocessed = folder / "preprocessed" / NAME
+    for old in preprocessed.glob("*Plans.json"):
+        old.unlink()
+    with contextlib.redirect_stdout(io.StringIO()), quick_estimates():
+        planned = planner(NAME)
+        planned.plan_experiment()
+    return json.loads((preprocessed / f"{planned.plans_identifier}.json").read_text()), dataset
+
+
+def write_data_set(
+    folder: Path, shape: list[int], spacing: list[float], channels: int, classes: int, cases: int
+) -> dict[str, Any]:
+    """Write dataset.json and fingerprint of a data set of equal images, and return the first."""
     raw, preprocessed = folder / "raw" / NAME, folder / "preprocessed" / NAME
     (raw / "imagesTr").mkdir(parents=True, exist_ok=True)
     preprocessed.mkdir(parents=True, exist_ok=True)
@@ -77,9 +91,4 @@ def plan(
     }
     (raw / "dataset.json").write_text(json.dumps(dataset))
     (preprocessed / "dataset_fingerprint.json").write_text(json.dumps(fingerprint))
-    for old in preprocessed.glob("*Plans.json"):
-        old.unlink()
-    with contextlib.redirect_stdout(io.StringIO()), quick_estimates():
-        planned = planner(NAME)
-        planned.plan_experiment()
-    return json.loads((preprocessed / f"{planned.plans_identifier}.json").read_text()), dataset
+    return dataset
