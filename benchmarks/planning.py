@@ -52,7 +52,7 @@ def planned(
         target = functools.partial(lambda bytes_, _: bytes_, int(gb * GB))
         about = {"dataset": name, "trainer": trainer, "planner": planner, "device": device, "target_gb": gb}
         try:
-            outcome = plan(find_planner(planner), name, Wishes(memory, target, command._suits(trainer), (wished,)))
+            outcome = plan(find_planner(planner), name, Wishes(memory, target, command.suited_by(trainer), (wished,)))
         except ValueError as error:
             rows.append({**about, "configuration": wished, "error": str(error)})
             continue

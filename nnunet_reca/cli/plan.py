@@ -27,11 +27,17 @@ def step_memory(trainer: str, plans: Plans, configuration: str, dataset_json: di
     """Bytes of a device that a training step needs, with what no tensor has on CUDA.
 
     Raises:
-        ValueError: if the trainer cannot train this configuration.
+        ValueError: if the trainer cannot train this configuration, or in a way that cannot be estimated.
     """
     from nnunet_reca.memory import RESERVE, training_memory
 
-    return training_memory(trainer, plans, configuration, dataset_json, device=device).total + RESERVE[device]
+    try:
+        return training_memory(trainer, plans, configuration, dataset_json, device=device).total + RESERVE[device]
+    except ValueError:
+        raise
+    except Exception as error:  # trainers of others may do anything
+        reason = f"{type(error).__name__}: {first_line(error)}"
+        raise ValueError(f"the memory of {trainer} cannot be estimated for {configuration}: {reason}") from error
 
 
 @on_any_console
@@ -62,7 +68,7 @@ def run(options: argparse.Namespace, estimate: Estimate) -> None:
     say = functools.partial(print, file=sys.stdout, flush=True)  # kept: what planners print is held back
     target = _given_target(options)
     dataset, dataset_json = plan_files.data_set(options.dataset)
-    suits = _suits(options.trainer)
+    suits = suited_by(options.trainer)
     planner = find_planner(options.planner)
 
     def memory(trainer: str, plans: Plans, configuration: str) -> int:
@@ -105,7 +111,7 @@ def _network(parsed: TrainerName) -> str:
     return "_".join([parsed.base.removeprefix(PREFIX), *given])
 
 
-def _suits(name: str) -> Callable[[Plans, str], object]:
+def suited_by(name: str) -> Callable[[Plans, str], object]:
     """What raises ValueError for a configuration that a trainer does not take.
 
     Raises:
