@@ -218,8 +218,8 @@ def _parser() -> argparse.ArgumentParser:
         description="Plans as nnUNetv2_plan_experiment, but with patch and batch for the memory of the network that "
         "is trained: the peak of its training step is estimated, no GPU is needed. On CUDA the target is the memory "
         "of the card, of which 1 GB is left to the driver and the allocator; on the CPU it is what the step takes "
-        "above the process's start. A GB is 10^9 bytes. The plans get a name of their own, for -p of all nnU-Net commands. "
-        "The data set needs a fingerprint.",
+        "above the process's start. A GB is 10^9 bytes. The plans get a name of their own, for -p of all nnU-Net "
+        "commands. The data set needs a fingerprint.",
     )
     add = parser.add_argument
     add("-d", dest="dataset", required=True, help="data set name or id")

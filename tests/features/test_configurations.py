@@ -1,4 +1,5 @@
-"""Configurations of any kind: low resolution and cascade, one's own that inherits, ResEnc plans, one's own trainer."""
+"""Configurations of any kind: low resolution and cascade, one's own that inherits, ResEnc plans, plans for a network and
+a memory, one's own trainer."""
 
 import json
 import shutil
@@ -7,21 +8,29 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from support.feature_models import SLICES, SMALL, VOLUMES
-from support.raw_data import CASES
+from support.raw_data import CASES, PLAIN
 
 pytestmark = pytest.mark.slow
 
 STAGES = SLICES  # Swin-Unet, in 3D here
+#: for 0.3 GB above the process's start
+PLANNED, PLAN = "nnUNetRecaPlans_SwinUnetReca_tiny_0.3G_cpu", ("-gpu_memory_target", 0.3, "-device", "cpu", "-c", "2d")
 RESENC = ("nnUNetTrainerNnFormerReca_tiny_1epochs", "3d_fullres", "nnUNetResEncUNetMPlans")
 #: as a user writes it, in a folder of nnUNet_extTrainer
 OWN = """
 import torch
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunet_reca.trainers import nnUNetTrainerSwinUNETRReca_tiny_1epochs
 
 class nnUNetTrainerMine(nnUNetTrainerSwinUNETRReca_tiny_1epochs):
     def __init__(self, plans, configuration, fold, dataset_json, device=torch.device("cuda")):
         super().__init__(plans, configuration, fold, dataset_json, device)
         self.enable_deep_supervision = False
+
+class nnUNetTrainerStep(nnUNetTrainer):
+    def __init__(self, plans, configuration, fold, dataset_json, device=torch.device("cuda")):
+        super().__init__(plans, configuration, fold, dataset_json, device)
+        self.num_epochs = self.num_iterations_per_epoch = self.num_val_iterations_per_epoch = 1
 """
 
 
@@ -54,6 +63,10 @@ def trained(workspace):
         workspace.prediction(predictions / "full_of_empty", *cascade, predictions / "empty"),
         workspace.training(VOLUMES, "3d_small", fold=2),
         workspace.training(*RESENC[:2], "-p", RESENC[2]),
+        ("nnUNetv2_reca_plan", "-d", PLAIN, "-tr", SLICES, *PLAN),
+        workspace.training(SLICES, "2d", "-p", PLANNED),
+        workspace.training("nnUNetTrainerStep", "2d", "-p", PLANNED),
+        workspace.prediction(workspace.folder / "planned", SLICES, "2d", "-f", 0, "-p", PLANNED, "--disable_tta"),
         workspace.training("nnUNetTrainerMine", "2d"),
         workspace.prediction(workspace.folder / "mine", "nnUNetTrainerMine", "2d", "-f", 0, "--disable_tta"),
         nnUNet_extTrainer=str(mine),
@@ -102,6 +115,18 @@ def test_resenc_plans_train_and_keep_what_was_planned(trained):
     assert planned["architecture"]["network_class_name"].endswith(".NnFormer")
     assert planned["planned_architecture"]["network_class_name"].endswith(".ResidualEncoderUNet")
     assert (trained.model(*model, plans=identifier) / "fold_0" / "validation" / "summary.json").exists()
+
+
+def test_plans_for_a_memory_train_and_predict_with_its_network_and_with_nnunets_on_the_data_that_are_there(trained):
+    plans = json.loads((trained.folder / "preprocessed" / trained.name(PLAIN) / f"{PLANNED}.json").read_text())
+    made, memory = plans["configurations"]["2d"], plans["planned_for"]["training_step"]["2d"]
+    assert made["data_identifier"] == "nnUNetPlans_2d" and made["batch_size"] >= 2
+    assert 0.15e9 < memory["estimated_bytes"] <= memory["target_bytes"] == 0.3e9
+    ours, stock = (plans_of(trained, name, "2d", plans=PLANNED) for name in (SLICES, "nnUNetTrainerStep"))
+    assert ours["architecture"]["network_class_name"].endswith(".SwinUnet")
+    assert stock["architecture"] == ours["planned_architecture"] == made["architecture"]
+    assert (trained.model("nnUNetTrainerStep", "2d", plans=PLANNED) / "fold_0" / "validation" / "summary.json").exists()
+    assert len(list((trained.folder / "planned").glob("*.nii.gz"))) == 2
 
 
 def test_ones_own_trainer_switches_deep_supervision_off(trained):

@@ -47,9 +47,11 @@ def topology(configuration):
     return {**configuration, "batch_size": None, "data_identifier": None}
 
 
-@pytest.mark.parametrize("planner", [ExperimentPlanner, nnUNetPlannerResEncM])
-@pytest.mark.parametrize("data", [MODEST, LARGE, FLAT])
-def test_with_nnunets_own_estimate_the_plans_are_nnunets_own(folders, data, planner):
+@pytest.mark.parametrize(
+    "planner, data",
+    [(ExperimentPlanner, LARGE), (ExperimentPlanner, FLAT), (nnUNetPlannerResEncM, MODEST)],
+)
+def test_with_nnunets_own_estimate_the_plans_are_nnunets_own(folders, planner, data):
     """Patch, topology, spacing, preprocessing, low resolution and cascade; batches are rounded down instead of to the
     nearest, and room is not left to a patch that shrank."""
     write_data_set(folders, **data)
