@@ -1,5 +1,4 @@
-"""Configurations of any kind: low resolution and cascade, one's own that inherits, ResEnc plans, plans for a network and
-a memory, one's own trainer."""
+"""Configurations of any kind: low resolution and cascade, inherited, ResEnc plans, plans for a memory, own trainers."""
 
 import json
 import shutil
