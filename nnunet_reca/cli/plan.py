@@ -4,6 +4,7 @@ import argparse
 import functools
 import math
 import sys
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -32,7 +33,10 @@ def step_memory(trainer: str, plans: Plans, configuration: str, dataset_json: di
     from nnunet_reca.memory import RESERVE, training_memory
 
     try:
-        return training_memory(trainer, plans, configuration, dataset_json, device=device).total + RESERVE[device]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of nnU-Net's gradient scaler, which misses CUDA
+            found = training_memory(trainer, plans, configuration, dataset_json, device=device)
+        return found.total + RESERVE[device]
     except ValueError:
         raise
     except Exception as error:  # trainers of others may do anything

@@ -4,6 +4,7 @@ from support.plan_factory import DATASET_JSON, HIPPOCAMPUS_3D, make_configuratio
 from torch.utils.flop_counter import FlopCounterMode
 
 from nnunet_reca import trainers
+from nnunet_reca.memory import training_memory
 from nnunet_reca.report.cost import cost_of
 from nnunet_reca.report.models import Model
 from nnunet_reca.results.files import ModelName
@@ -40,6 +41,15 @@ def test_parameters_and_flops_are_those_of_the_network_that_is_trained(tmp_path)
     cost = cost_of(model(tmp_path, "nnUNetTrainerSwinUNETRReca_tiny", saved), [])
     assert cost.parameters == sum(p.numel() for p in network.parameters())
     assert cost.flops == counter.get_total_flops() > 0 and not cost.notes
+    step = training_memory(trainer.__name__, plans, "3d_fullres", DATASET_JSON)
+    assert cost.peak_memory is None and cost.estimated_memory == step.total / 2**30
+
+
+def test_memory_is_estimated_only_where_no_log_has_a_peak(tmp_path):
+    log = logs(10)
+    log.peak_memory = 3.5
+    cost = cost_of(model(tmp_path, "nnUNetTrainer", make_plans(**{"3d_fullres": conv_plan()})), [logs(10), log])
+    assert cost.peak_memory == 3.5 and cost.estimated_memory is None
 
 
 def test_a_trainer_that_is_not_installed_here_is_counted_by_its_plan(tmp_path):
