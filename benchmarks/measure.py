@@ -63,14 +63,14 @@ def _peak(build: Callable[..., Work], arguments: tuple[Any, ...], device: str, t
         torch.cuda.synchronize()
         pipe.send((torch.cuda.max_memory_allocated() - before) / 2**20)
         return
-    before = _resident("VmRSS")
+    before = resident("VmRSS")
     work()
     Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the peak counts from here
     work()
-    pipe.send(_resident("VmHWM") - before)
+    pipe.send(resident("VmHWM") - before)
 
 
-def _resident(name: str) -> float:
+def resident(name: str) -> float:
     """MiB of this process: now, VmRSS, or at its peak, VmHWM."""
     status = Path("/proc/self/status").read_text(encoding="utf-8")
     return int(status.split(f"{name}:")[1].split()[0]) / 2**10

@@ -2,13 +2,13 @@
 
 import argparse
 import contextlib
-import json
 import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from nnunet_reca.cli.console import on_any_console
+from nnunet_reca.cli.planned import read_plan
 from nnunet_reca.weights.sources import FORMS
 from nnunet_reca.weights.swin_unetr import Merging
 
@@ -58,7 +58,7 @@ def convert_file(options: argparse.Namespace) -> str:
     if output.is_dir() or (output.exists() and not options.overwrite):
         raise ValueError(f"expected a new output file, got {output}, which exists; say --overwrite or choose another")
     trainer = _trainer(options.trainer)
-    plans, dataset_json = _read_plan(options.dataset, options.plans)
+    plans, dataset_json = read_plan(options.dataset, options.plans)
     checkpoint = read_source(options.source, trust=options.trust_pickle)
     network = trainer.new_network(plans, options.configuration, dataset_json)
     trained = trained_network(checkpoint)
@@ -135,25 +135,6 @@ def _trainer(name: str) -> "type[RecaTrainer]":
         f"expected a trainer of nnunet_reca, {trainers.GRAMMAR}, or a subclass of one in a folder that "
         f"nnUNet_extTrainer names, got {name!r}"
     )
-
-
-def _read_plan(dataset: str, plans: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_dataset_name
-
-    base = os.environ.get("nnUNet_preprocessed")
-    if not base:
-        raise ValueError("nnUNet_preprocessed is not set; export nnUNet_preprocessed=/path/to/nnUNet_preprocessed")
-    try:
-        name = maybe_convert_to_dataset_name(int(dataset) if dataset.isdecimal() else dataset)
-    except RuntimeError as error:
-        raise ValueError(str(error).splitlines()[0]) from error
-    folder = Path(base) / name
-    files = folder / f"{plans}.json", folder / "dataset.json"
-    for file in files:
-        if not file.is_file():
-            raise ValueError(f"expected {file}, which does not exist; run nnUNetv2_plan_and_preprocess -d {dataset}")
-    first, second = (json.loads(file.read_text(encoding="utf-8")) for file in files)
-    return first, second
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import nnunet_reca
 from nnunet_reca.cli.console import on_any_console, say
 from nnunet_reca.cli.finding import Finding, Status, first_line
 from nnunet_reca.cli.look_up import check_look_up
+from nnunet_reca.cli.memory import show_memory
 from nnunet_reca.results.access import nearest, obstacle
 from nnunet_reca.trainers.variables import SMALLEST, whole_number
 
@@ -145,17 +146,32 @@ CHECKS: dict[str, Callable[[], Iterable[Finding]]] = {
 
 @on_any_console
 def main(arguments: list[str] | None = None) -> int:
-    """Run all checks and print a report.
+    """Run all checks and print a report, or show the memory of a training.
 
     Returns:
-        1 if a training could not start, otherwise 0.
+        1 if a training could not start, or its memory could not be estimated, otherwise 0.
     """
     parser = argparse.ArgumentParser(
         prog="nnUNetv2_reca_doctor",
         description="Shows which nnU-Net, torch, device and trainers are picked up, and what to do about problems. "
-        "Exit status 1 if a training could not start.",
+        "Exit status 1 if a training could not start. With -d and -tr it shows instead what memory a training step "
+        "takes, by an estimate for which no device is needed.",
     )
-    parser.parse_args(arguments)
+    parser.add_argument("-d", dest="dataset", help="name or number of a planned data set")
+    parser.add_argument("-tr", dest="trainer", help="any trainer that nnU-Net finds")
+    parser.add_argument("-p", dest="plans", default="nnUNetPlans", help="name of the plans (default: nnUNetPlans)")
+    parser.add_argument("-c", dest="configuration", nargs="+", help="configurations (default: all of the plans)")
+    parser.add_argument("-device", choices=("cuda", "cpu"), default="cuda", help="that trains (default: cuda)")
+    options = parser.parse_args(arguments)
+    if (options.dataset is None) != (options.trainer is None):
+        parser.error("expected -d and -tr together, got one of them; leave both out for a report on the installation")
+    if options.dataset is not None:
+        return show_memory(options)
+    return _report()
+
+
+def _report() -> int:
+    """Print what all checks found; 1 if a training could not start."""
     problems = 0
     for title, check in CHECKS.items():
         say(title)

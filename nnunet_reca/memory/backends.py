@@ -40,8 +40,12 @@ class Backend:
             yield
 
 
+def _bytes(tensor: Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
+
+
 def _layout(*tensors: Tensor) -> torch.memory_format:
-    """Layout of a convolution's results: channels-last if one of its operands is."""
+    """Layout in which libraries compute a convolution: channels-last if one of its operands is."""
     for tensor in tensors:
         for layout, ndim in ((torch.channels_last, 4), (torch.channels_last_3d, 5)):
             if tensor.ndim == ndim and tensor.is_contiguous(memory_format=layout) and not tensor.is_contiguous():
@@ -49,8 +53,57 @@ def _layout(*tensors: Tensor) -> torch.memory_format:
     return torch.contiguous_format
 
 
+def _copies(layout: torch.memory_format, *tensors: Tensor) -> int:
+    """Bytes of the copies of those tensors that have another layout."""
+    return sum(_bytes(tensor) for tensor in tensors if not tensor.is_contiguous(memory_format=layout))
+
+
 def _convolution(x: Tensor, weight: Tensor, *more: Any) -> Tensor:
     return aten.convolution.default(x, weight, *more).contiguous(memory_format=_layout(x, weight))
+
+
+def _convolution_inside(x: Tensor, weight: Tensor, *more: Any) -> int:
+    return _copies(_layout(x, weight), x, weight)
+
+
+def _backward_inside(grad: Tensor, x: Tensor, weight: Tensor, *more: Any) -> int:
+    return _copies(_layout(x, weight), grad, x, weight)
+
+
+def _native_on_cpu(x: Tensor, weight: Tensor, transposed: bool, groups: int) -> bool:
+    """Whether PyTorch takes its own convolution and not oneDNN, as in aten/src/ATen/native/Convolution.cpp."""
+    if transposed or groups > 1 or x.dtype != torch.float32:
+        return False
+    pointwise = weight.shape[-1] == weight.shape[-2] == 1
+    if pointwise and x.shape[0] < 16 and torch.get_num_threads() == 1:
+        return True
+    small = x.shape[0] == 1 and x.shape[:4].numel() <= 20480
+    return small and min(weight.shape[-2:]) <= 3
+
+
+def _columns(x: Tensor, weight: Tensor, out: Tensor) -> int:
+    """Bytes of PyTorch's own convolution: what a kernel sees, once for each of its outputs, and a contiguous input."""
+    kernel = weight[0].numel()
+    columns = 0 if weight.shape[2:].numel() == 1 else out.shape[2:].numel() * kernel * x.element_size() * x.shape[0]
+    return columns + _copies(torch.contiguous_format, x, weight)
+
+
+def _convolution_on_cpu(x: Tensor, weight: Tensor, *more: Any) -> Tensor:
+    if _native_on_cpu(x, weight, more[4], more[6]) and x.ndim == 5:
+        return aten.convolution.default(x, weight, *more)
+    return _convolution(x, weight, *more)
+
+
+def _convolution_inside_on_cpu(x: Tensor, weight: Tensor, *more: Any) -> int:
+    if _native_on_cpu(x, weight, more[4], more[6]):
+        return _columns(x, weight, aten.convolution.default(x, weight, *more))
+    return _convolution_inside(x, weight)
+
+
+def _backward_inside_on_cpu(grad: Tensor, x: Tensor, weight: Tensor, *more: Any) -> int:
+    if _native_on_cpu(x, weight, more[4], more[6]):
+        return _columns(x, weight, grad) + _copies(torch.contiguous_format, grad)
+    return _backward_inside(grad, x, weight)
 
 
 # PyTorch's codes of the implementations of scaled dot-product attention, aten/src/ATen/native/transformers/sdp_utils.h
@@ -80,11 +133,16 @@ def _attention_on_cpu(
 CPU = Backend(
     torch.device("cpu"),
     64,
-    {aten.convolution.default: _convolution, aten._fused_sdp_choice.default: _attention_on_cpu},
+    {aten.convolution.default: _convolution_on_cpu, aten._fused_sdp_choice.default: _attention_on_cpu},
+    {
+        aten.convolution.default: _convolution_inside_on_cpu,
+        aten.convolution_backward.default: _backward_inside_on_cpu,
+    },
 )
 CUDA = Backend(
     torch.device("cuda", 0),
     512,
     {aten.convolution.default: _convolution, aten._fused_sdp_choice.default: _attention_on_cuda},
+    {aten.convolution.default: _convolution_inside, aten.convolution_backward.default: _backward_inside},
 )
 BACKENDS = {"cpu": CPU, "cuda": CUDA}

@@ -1,7 +1,5 @@
 """Peak memory of a training step, found without allocating any of it."""
 
-import contextlib
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -81,20 +79,11 @@ def training_memory(
     Raises:
         ValueError: for an unknown trainer, configuration or device, or a plan that does not suit the network.
     """
-    if device not in RESERVE:
-        raise ValueError(f"expected a device of {sorted(RESERVE)}, got {device!r}; choose one of them")
-    if configuration not in plans["configurations"]:
-        raise ValueError(
-            f"expected a configuration of the plan, {sorted(plans['configurations'])}, got {configuration!r}; choose "
-            "one of them"
-        )
-    for name, sizes in (("patch_size", patch_size), ("batch_size", None if batch_size is None else [batch_size])):
-        if sizes is not None and any(size < 1 for size in sizes):
-            raise ValueError(f"expected a {name} of at least 1, got {list(sizes)}; choose a larger one")
-    kind = _find(trainer) if isinstance(trainer, str) else trainer
+    _check(plans, configuration, device, patch_size, batch_size)
     from nnunet_reca.memory.backends import BACKENDS
-    from nnunet_reca.memory.rehearsal import Rehearsal, new_trainer, patched, random_numbers_kept
+    from nnunet_reca.memory.rehearsal import Rehearsal, new_trainer, patched, random_numbers_kept, trainer_class
 
+    kind = trainer_class(trainer) if isinstance(trainer, str) else trainer
     backend = BACKENDS[device]
     with random_numbers_kept():
         plans = patched(plans, configuration, patch_size, batch_size)
@@ -106,15 +95,23 @@ def training_memory(
     return TrainingMemory(**parts, saved=rehearsal.saved, device=device)
 
 
-def _find(name: str) -> "type[Any]":
-    """A trainer's class, by nnU-Net's own look-up."""
-    from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
-
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            found = recursive_find_trainer_class_by_name(name)
-    except RuntimeError:
-        found = None
-    if found is None:
-        raise ValueError(f"expected the name of a trainer that nnU-Net finds, got {name!r}; see nnUNetv2_reca_doctor")
-    return found
+def _check(
+    plans: Mapping[str, Any], configuration: str, device: str, patch_size: Sequence[int] | None, batch_size: int | None
+) -> None:
+    """Raise for what no plan can be."""
+    if device not in RESERVE:
+        raise ValueError(f"expected a device of {sorted(RESERVE)}, got {device!r}; choose one of them")
+    configurations = plans["configurations"]
+    if configuration not in configurations:
+        raise ValueError(
+            f"expected a configuration of the plan, {sorted(configurations)}, got {configuration!r}; choose one of them"
+        )
+    for name, sizes in (("patch_size", patch_size), ("batch_size", None if batch_size is None else [batch_size])):
+        if sizes is not None and any(size < 1 for size in sizes):
+            raise ValueError(f"expected a {name} of at least 1, got {list(sizes)}; choose a larger one")
+    planned = configurations[configuration].get("patch_size")
+    if patch_size is not None and planned is not None and len(planned) != len(patch_size):
+        raise ValueError(
+            f"expected a patch_size of {len(planned)} sides for {configuration}, got {list(patch_size)}; give one for "
+            "each axis"
+        )

@@ -6,6 +6,7 @@ import io
 import os
 import random
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from unittest import mock
@@ -13,6 +14,7 @@ from unittest import mock
 import numpy as np
 import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
 from torch import Tensor, nn
 
@@ -119,6 +121,8 @@ def new_trainer(
         variables = {"nnUNet_results": folder, "nnUNet_wandb_enabled": "0"}
         stack.enter_context(mock.patch.dict(os.environ, variables))
         stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
+        stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore")  # that there is no CUDA device, which is not needed
         trainer = kind(plans, configuration, 0, copy.deepcopy(dict(dataset_json)), device)
     trainer.is_ddp, trainer.grad_scaler = False, None
     trainer._do_i_compile = lambda: False
@@ -139,8 +143,29 @@ def _network(trainer: nnUNetTrainer) -> nn.Module:
             trainer.label_manager.num_segmentation_heads,
             trainer.enable_deep_supervision,
         )
+    return lay_out_network(trainer, network)
+
+
+def lay_out_network(trainer: nnUNetTrainer, network: nn.Module) -> nn.Module:
+    """The network as a trainer of this package lays it out; those of others leave it."""
     lay_out = getattr(trainer, "lay_out", None)
     return network if lay_out is None else lay_out(network)
+
+
+def trainer_class(name: str) -> type[nnUNetTrainer]:
+    """A trainer's class, by nnU-Net's own look-up.
+
+    Raises:
+        ValueError: if nnU-Net finds none.
+    """
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            found = recursive_find_trainer_class_by_name(name)
+    except RuntimeError:
+        found = None
+    if found is None:
+        raise ValueError(f"expected the name of a trainer that nnU-Net finds, got {name!r}; see nnUNetv2_reca_doctor")
+    return found
 
 
 @contextlib.contextmanager

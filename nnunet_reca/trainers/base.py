@@ -3,7 +3,7 @@
 import dataclasses
 import os
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,9 +13,11 @@ from nnunetv2.utilities.label_handling.label_handling import determine_num_input
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from torch import nn
 
+from nnunet_reca.memory import TrainingMemory, training_memory
+from nnunet_reca.memory.measured import peak_memory
+from nnunet_reca.memory.warning import memory_warning
 from nnunet_reca.plans import rewrite_plan
 from nnunet_reca.plans.networks import NETWORKS
-from nnunet_reca.trainers.memory import peak_memory
 from nnunet_reca.trainers.options import rewrite_arguments
 from nnunet_reca.trainers.precision import set_precision
 from nnunet_reca.trainers.recipe import RECIPES, EpochSchedule, build_optimizer
@@ -133,6 +135,26 @@ class RecaTrainer(nnUNetTrainer):
     def on_epoch_start(self) -> None:
         _seed(self.seed, self.local_rank, self.current_epoch)
         super().on_epoch_start()
+
+    def on_train_start(self) -> None:
+        if self.device.type == "cuda":
+            self.warn_of_memory(self._memory_of_card)
+        super().on_train_start()
+
+    def warn_of_memory(self, free: Callable[[], tuple[int, int]]) -> None:
+        """Say so in the log if a training step may take more bytes than are ``free()`` for it on a card of so many."""
+
+        def estimate() -> TrainingMemory:
+            plans, batch = self.plans_manager.plans, self.batch_size
+            return training_memory(type(self), plans, self.configuration_name, self.dataset_json, batch_size=batch)
+
+        if line := memory_warning(estimate, free):
+            self.print_to_log_file(line)
+
+    def _memory_of_card(self) -> tuple[int, int]:
+        """Bytes that are free or held by this process, and all there are."""
+        free, capacity = torch.cuda.mem_get_info(self.device)
+        return free + torch.cuda.memory_reserved(self.device), capacity
 
     def on_train_end(self) -> None:
         super().on_train_end()

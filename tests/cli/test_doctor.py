@@ -1,9 +1,11 @@
+import json
 import os
 import sys
 import tempfile
 
 import pytest
 import torch
+from support.plan_factory import DATASET_JSON, make_configuration, make_plans
 
 from nnunet_reca._discovery import shim_directory
 from nnunet_reca.cli import doctor
@@ -236,3 +238,26 @@ def test_a_check_that_breaks_keeps_what_it_found_before(healthy, capsys, monkeyp
     monkeypatch.setitem(doctor.CHECKS, "Device", breaks)
     status, text = report(capsys, "Device", "Settings")
     assert status == 1 and "[ok] so far\n  [PROBLEM] the check failed: OSError: no more\nSettings" in text
+
+
+def test_memory_of_a_training_by_configuration_and_part(healthy, capsys):
+    folder = healthy / "preprocessed" / "Dataset999_Test"
+    folder.mkdir()
+    configuration = make_configuration([24, 24, 24], [[1] * 3, *[[2] * 3] * 3], batch_dice=False)
+    plans = make_plans(**{"3d_fullres": configuration, "broken": configuration | {"patch_size": [25, 24, 24]}})
+    (folder / "nnUNetPlans.json").write_text(json.dumps(plans), encoding="utf-8")
+    (folder / "dataset.json").write_text(json.dumps(DATASET_JSON), encoding="utf-8")
+    assert doctor.main(["-d", "999", "-tr", "nnUNetTrainerPrimusSReca_tiny"]) == 0
+    text = capsys.readouterr().out
+    assert (
+        "3d_fullres, nnUNetTrainerPrimusSReca_tiny on cuda: estimated memory of a training step\n  parameters" in text
+    )
+    assert "fits in 8 GB: yes" in text and "broken: expected" in text
+    assert doctor.main(["-d", "998", "-tr", "nnUNetTrainerPrimusSReca_tiny"]) == 1
+    assert "998" in capsys.readouterr().out
+
+
+def test_memory_needs_data_set_and_trainer(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        doctor.main(["-d", "4"])
+    assert "expected -d and -tr together" in capsys.readouterr().err

@@ -5,7 +5,7 @@ import numpy as np
 
 PROGRAM = """
 import numpy, torch
-from nnunet_reca.trainers.memory import peak_memory
+from nnunet_reca.memory.measured import peak_memory
 before = peak_memory(torch.device("cpu"))
 held = numpy.ones(2**26)  # half a GiB
 print(before, peak_memory(torch.device("cpu")))

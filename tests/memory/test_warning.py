@@ -1,0 +1,34 @@
+"""A training says before it starts that it may not fit, and never fails because of that."""
+
+import pytest
+
+from nnunet_reca.memory import TrainingMemory
+from nnunet_reca.memory.warning import memory_warning
+
+GB = 10**9
+MEMORY = TrainingMemory(1 * GB, 1 * GB, 2 * GB, 5 * GB, 2 * GB, 5 * GB, "cuda")
+
+
+def test_peak_is_the_sum_of_its_parts_and_fits_with_a_reserve():
+    assert MEMORY.total == 11 * GB
+    assert MEMORY.fits(24 * GB) and MEMORY.fits(12 * GB) and not MEMORY.fits(11 * GB)
+    assert "peak           11.00 GB" in MEMORY.text()
+    assert "fits in 11 GB: no" in MEMORY.text() and "fits in 24 GB: yes" in MEMORY.text()
+
+
+def test_more_than_is_free_is_a_warning():
+    line = memory_warning(lambda: MEMORY, lambda: (10 * GB, 24 * GB))
+    assert line is not None and "11.0 GB" in line and "10.0 of 24.0 GB are free" in line and "_checkpoint" in line
+
+
+def test_what_fits_needs_no_words():
+    assert memory_warning(lambda: MEMORY, lambda: (11 * GB, 24 * GB)) is None
+
+
+@pytest.mark.parametrize("error", [NotImplementedError("no such\noperation"), KeyError("plans"), RuntimeError()])
+def test_an_estimate_that_fails_is_one_line(error):
+    def fails():
+        raise error
+
+    line = memory_warning(fails, lambda: (1, 1))
+    assert line is not None and "\n" not in line and type(error).__name__ in line
