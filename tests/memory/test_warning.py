@@ -1,6 +1,10 @@
 """A training says before it starts that it may not fit, and never fails because of that."""
 
+from pathlib import Path
+
 import pytest
+import torch
+from support.trainer_factory import initialized_trainer
 
 from nnunet_reca.memory import TrainingMemory
 from nnunet_reca.memory.warning import memory_warning
@@ -32,3 +36,13 @@ def test_an_estimate_that_fails_is_one_line(error):
 
     line = memory_warning(fails, lambda: (1, 1))
     assert line is not None and "\n" not in line and type(error).__name__ in line
+
+
+def test_a_trainer_says_before_it_starts_that_the_card_is_too_small(folders):
+    trainer = initialized_trainer(folders, "nnUNetTrainerPrimusSReca_tiny", "3d_fullres")
+    before = torch.get_rng_state()
+    trainer.warn_of_memory(lambda: (GB, GB))  # fits
+    trainer.warn_of_memory(lambda: (1000, GB))
+    log = Path(trainer.log_file).read_text(encoding="utf-8")
+    assert log.count("a training step takes about") == 1 and "0.0 of 1.0 GB are free" in log
+    assert torch.equal(before, torch.get_rng_state())
