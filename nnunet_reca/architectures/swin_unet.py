@@ -27,13 +27,16 @@ from nnunet_reca.blocks import (
     PatchMerging,
     SupervisedDecoder,
     SwinStage,
+    arrange,
     channels_first,
     drop_path_rates,
     initialize_weights,
     set_checkpointing,
 )
 from nnunet_reca.blocks.checks import check_sides, check_strides, per_axis
+from nnunet_reca.blocks.mlp import join_parts
 from nnunet_reca.ops import layer_norm
+from nnunet_reca.ops.slabs import infers_on_cpu
 
 
 class SwinUnetEncoder(nn.Module):
@@ -63,14 +66,10 @@ class SwinUnetEncoder(nn.Module):
 
 
 class TokenHead(nn.Linear):
-    """Logits of tokens, normalised before on request: (B, *S, C) -> (B, num_classes, *S)."""
-
-    def __init__(self, dim: int, num_classes: int, *, bias: bool = True, normalise: bool = False) -> None:
-        super().__init__(dim, num_classes, bias=bias)
-        self.normalise = normalise
+    """Logits of tokens, normalised before: (B, *S, C) -> (B, num_classes, *S)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return channels_first(super().forward(layer_norm(x) if self.normalise else x))
+        return channels_first(super().forward(layer_norm(x)))
 
 
 class SwinUnetDecoder(SupervisedDecoder):
@@ -92,8 +91,8 @@ class SwinUnetDecoder(SupervisedDecoder):
     ) -> None:
         width = [embed_dim * 2**i for i in range(len(strides))]
         # as published: the head at full resolution has no bias
-        finest = TokenHead(embed_dim, num_classes, bias=False)
-        heads = [finest, *(TokenHead(w, num_classes, normalise=True) for w in width[:-1])]
+        finest = nn.Linear(embed_dim, num_classes, bias=False)
+        heads = [finest, *(TokenHead(w, num_classes) for w in width[:-1])]
         super().__init__(heads, auxiliary_heads=auxiliary_heads, deep_supervision=deep_supervision)
         self.expands = nn.ModuleList(PatchExpand(2 * w, w, s) for w, s in zip(width, strides[1:], strict=False))
         self.fusions = nn.ModuleList(nn.Linear(2 * w, w) for w in width[:-1])
@@ -108,7 +107,24 @@ class SwinUnetDecoder(SupervisedDecoder):
         for expand, fuse, stage, skip in reversed(list(ups)):
             x = stage(fuse(torch.cat([expand(x), skip], dim=-1)))
             levels.append(x)
-        return self.logits([*levels, self.final_expand(self.norm(x))])
+        return self.logits([*levels, self.norm(x)])
+
+    def logits(self, levels: Sequence[Tensor]) -> Tensor | list[Tensor]:
+        """Logits of the maps, of which the last is expanded to full resolution."""
+        finest = self._expanded_logits(levels[-1])
+        if not self.deep_supervision:
+            return finest
+        coarser = zip(self.seg_layers[1:], reversed(levels[:-1]), strict=True)
+        return [finest, *(head(level) for head, level in coarser)]
+
+    def _expanded_logits(self, x: Tensor) -> Tensor:
+        """The head comes before the expanded tokens are put in their places: there are fewer logits than channels."""
+
+        def windows(tokens: Tensor) -> Tensor:
+            return self.seg_layers[0](self.final_expand.windows(tokens))
+
+        found = join_parts(x, windows, self.final_expand.expand.out_features) if infers_on_cpu(x) else windows(x)
+        return channels_first(arrange(found, self.final_expand.stride))
 
 
 class SwinUnet(nn.Module):

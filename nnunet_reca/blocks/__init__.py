@@ -13,7 +13,7 @@ from nnunet_reca.blocks.heads import SupervisedDecoder
 from nnunet_reca.blocks.init import initialize_weights
 from nnunet_reca.blocks.norm import LayerNorm
 from nnunet_reca.blocks.patch import PatchEmbed, PatchMerging, channels_first, channels_last
-from nnunet_reca.blocks.patch_expand import PatchExpand
+from nnunet_reca.blocks.patch_expand import PatchExpand, arrange
 from nnunet_reca.blocks.residual import ResidualBlock, UpBlock
 from nnunet_reca.blocks.resnet import HybridResNet
 from nnunet_reca.blocks.stage import SwinStage
@@ -47,6 +47,7 @@ __all__ = [
     "VitEncoder",
     "WindowAttention",
     "WindowCrossAttention",
+    "arrange",
     "channels_first",
     "channels_last",
     "conv_norm_relu",

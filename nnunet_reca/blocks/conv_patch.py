@@ -9,15 +9,25 @@ from dynamic_network_architectures.building_blocks.helper import convert_dim_to_
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nnunet_reca.blocks import slabs
 from nnunet_reca.blocks.conv import transposed_conv
 from nnunet_reca.blocks.norm import LayerNorm
 from nnunet_reca.blocks.patch import channels_first, channels_last
+from nnunet_reca.ops.convolve_tokens import convolve_tokens
 
 
 def _convolution(input_channels: int, output_channels: int, stride: Sequence[int]) -> nn.Module:
     """3x3(x3) convolution, (B, C_in, *S) -> (B, C_out, *(S / stride))."""
     conv = convert_dim_to_conv_op(len(stride))
     return conv(input_channels, output_channels, kernel_size=3, stride=tuple(stride), padding=1)
+
+
+def _gelu_of(conv: nn.Module, x: Tensor) -> Tensor:
+    """gelu(conv(x)); inference on the CPU computes it in slabs where it does not stride, hooks are not called then."""
+    plain = all(s == 1 for s in conv.stride)  # type: ignore[union-attr]
+    if plain and slabs.runs_by_winograd(conv.weight, x):  # type: ignore[arg-type]
+        return slabs.gelu_of_convolution(conv.weight, conv.bias, x)  # type: ignore[arg-type]
+    return F.gelu(conv(x))
 
 
 class ConvPatchEmbed(nn.Module):
@@ -40,12 +50,15 @@ class ConvPatchEmbed(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         for conv, norm in zip(self.convs[:-1], self.norms[:-1], strict=True):
-            x = channels_first(norm(channels_last(F.gelu(conv(x)))))
+            x = channels_first(norm(channels_last(_gelu_of(conv, x))))
         return self.norms[-1](channels_last(self.convs[-1](x)))
 
 
 class ConvMerging(nn.Module):
-    """GELU, norm, strided convolution: (B, *S, dim) -> (B, *(S / stride), 2 dim), contiguous."""
+    """GELU, norm, strided convolution: (B, *S, dim) -> (B, *(S / stride), 2 dim), contiguous.
+
+    Hooks of the convolution itself are not called, see :func:`nnunet_reca.ops.convolve_tokens.convolve_tokens`.
+    """
 
     def __init__(self, dim: int, stride: Sequence[int]) -> None:
         super().__init__()
@@ -53,7 +66,8 @@ class ConvMerging(nn.Module):
         self.reduction = _convolution(dim, 2 * dim, stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        return channels_last(self.reduction(channels_first(self.norm(F.gelu(x))))).contiguous()
+        conv = self.reduction
+        return convolve_tokens(self.norm(F.gelu(x)), conv.weight, conv.bias, conv.stride)  # type: ignore[arg-type]
 
 
 class ConvExpanding(nn.Module):

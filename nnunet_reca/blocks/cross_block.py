@@ -6,6 +6,7 @@ from timm.layers import DropPath, Mlp
 from torch import Tensor, nn
 
 from nnunet_reca.blocks.attention import WindowCrossAttention
+from nnunet_reca.blocks.mlp import add_mlp
 from nnunet_reca.blocks.norm import LayerNorm
 from nnunet_reca.ops import fit_windows
 from nnunet_reca.ops.relative_position import IndexScheme
@@ -49,4 +50,4 @@ class SwinCrossBlock(nn.Module):
         window, _ = fit_windows(query.shape[1:-1], self.window_size, self.window_size)
         attended = self.attn(self.norm1(query), self.norm1(context), window=window)
         x = query + context + self.drop_path(attended)
-        return x + self.drop_path(self.mlp(self.norm2(x)))
+        return add_mlp(x, self.norm2, self.mlp, self.drop_path)

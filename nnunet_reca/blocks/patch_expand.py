@@ -29,6 +29,14 @@ class PatchExpand(nn.Module):
         self.norm = LayerNorm(output_dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        spatial = [n * s for n, s in zip(x.shape[1:-1], self.stride, strict=True)]
-        windows = self.expand(x).reshape(-1, math.prod(self.stride), self.output_dim)
-        return self.norm(merge_windows(windows, self.stride, spatial))
+        return arrange(self.windows(x), self.stride)
+
+    def windows(self, x: Tensor) -> Tensor:
+        """The tokens made of each token, side by side: (B, *S, dim) -> (B, *S, prod(stride), output_dim)."""
+        return self.norm(self.expand(x).unflatten(-1, (-1, self.output_dim)))
+
+
+def arrange(windows: Tensor, stride: Sequence[int]) -> Tensor:
+    """Windows of tokens, in their places: (B, *S, prod(stride), C) -> (B, *(S * stride), C)."""
+    spatial = [n * s for n, s in zip(windows.shape[1:-2], stride, strict=True)]
+    return merge_windows(windows.flatten(0, -3), stride, spatial)

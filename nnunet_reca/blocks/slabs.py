@@ -1,4 +1,4 @@
-"""Inference of the residual decoder on the CPU, a slab of slices at a time; see :mod:`nnunet_reca.ops.slabs`.
+"""Inference of convolutional blocks on the CPU, a slab of slices at a time; see :mod:`nnunet_reca.ops.slabs`.
 
 :func:`runs_in_slabs` is the condition; where it holds, :func:`residual_block` and :func:`up_block` give what the blocks
 of :mod:`nnunet_reca.blocks.residual` give, in less time and memory.
@@ -26,7 +26,7 @@ from nnunet_reca.ops.slabs import (
     upsample_slices,
 )
 
-__all__ = ["ResidualWeights", "residual_block", "runs_in_slabs", "up_block"]
+__all__ = ["ResidualWeights", "gelu_of_convolution", "residual_block", "runs_by_winograd", "runs_in_slabs", "up_block"]
 
 #: of the instance norms, as :func:`nnunet_reca.ops.instance_norm` has by default
 EPS = 1e-5
@@ -87,6 +87,35 @@ def up_block(
         beside.copy_(skip[item : item + 1, :, start : start + out.shape[2]])
 
     return _refine(refine, write, skip, slab_bytes, method)
+
+
+def gelu_of_convolution(weight: Tensor, bias: Tensor, x: Tensor, *, slab_bytes: int = SLAB) -> Tensor:
+    """gelu(convolution + bias) of a map, zero-padded to keep its size, (B, C_in, D, H, W) -> (B, C_out, D, H, W).
+
+    Args:
+        weight: kernel of odd sides that spans three slices, see :func:`runs_by_winograd`.
+        bias: (C_out,).
+        x: map.
+        slab_bytes: size of a slab.
+    """
+    conv = SlabConvolution(weight, "winograd")
+    result = empty_map(x, x.shape[0], len(weight), x.shape[2:])
+    depth = slab_depth(x, max(weight.shape[:2]), conv.halo, slab_bytes)
+    for item, target in zip(x.split(1), result.split(1), strict=True):
+
+        def write(out: Tensor, start: int, item: Tensor = item) -> None:
+            out.copy_(item[:, :, start : start + out.shape[2]])
+
+        for part, slab in iterate_slabs(write, x, weight.shape[1], depth, conv.halo):
+            out = target[:, :, part]
+            conv(slab, out)
+            out.copy_(F.gelu(out.add_(bias.view(-1, 1, 1, 1))))
+    return result
+
+
+def runs_by_winograd(weight: Tensor, x: Tensor) -> bool:
+    """Whether a convolution of stride 1 is inferred in slabs and faster by Winograd's."""
+    return runs_in_slabs(x) and convolution_method(weight, x.shape[2:].numel()) == "winograd"
 
 
 def _refine(

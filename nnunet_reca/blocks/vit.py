@@ -6,6 +6,7 @@ from torch.nn import functional as F
 
 from nnunet_reca.blocks.attention import LayerCarry, no_carry
 from nnunet_reca.blocks.checks import check_heads
+from nnunet_reca.blocks.mlp import add_mlp
 from nnunet_reca.blocks.norm import LayerNorm
 from nnunet_reca.blocks.transformer import TransformerEncoder
 from nnunet_reca.ops import attention_query, join_heads, split_heads
@@ -63,8 +64,7 @@ class VitBlock(nn.Module):
     ) -> tuple[Tensor, Tensor | None]:
         """(B, N, dim), state of the carry or None, carry -> (B, N, dim), state."""
         attended, state = self.attn(self.norm1(x), state, carry)
-        x = x + attended
-        return x + self.mlp(self.norm2(x)), state
+        return add_mlp(x + attended, self.norm2, self.mlp), state
 
 
 class VitEncoder(TransformerEncoder):

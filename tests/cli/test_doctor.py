@@ -261,3 +261,22 @@ def test_memory_needs_data_set_and_trainer(capsys):
     with pytest.raises(SystemExit, match="2"):
         doctor.main(["-d", "4"])
     assert "expected -d and -tr together" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [({"avx2", "amx_bf16", "avx512_bf16"}, "(AMX)"), ({"avx512_bf16"}, "(AVX-512)"), ({"avx512_f"}, None)],
+    ids=["amx", "avx512", "neither"],
+)
+@pytest.mark.parametrize("told_by", ["torch", "linux"])
+def test_bfloat16_units_are_named_where_the_processor_has_them(capsys, monkeypatch, tmp_path, flags, says, told_by):
+    capabilities = {"num_sockets": 1, "amx_bf16": False, **dict.fromkeys(flags, True)} if told_by == "torch" else {}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    (tmp_path / "cpuinfo").write_text(f"model name\t: some\nflags\t\t: fpu {' '.join(sorted(flags))}\n")
+    read_flags = doctor._processor_flags
+    monkeypatch.setattr(doctor, "_processor_flags", lambda: read_flags(str(tmp_path / "cpuinfo")))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    status, text = report(capsys, "Device")
+    assert status == 0
+    assert ("bfloat16" in text and says in text and "_bf16" in text) if says else "bfloat16" not in text
