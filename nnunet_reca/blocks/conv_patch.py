@@ -22,12 +22,12 @@ def _convolution(input_channels: int, output_channels: int, stride: Sequence[int
     return conv(input_channels, output_channels, kernel_size=3, stride=tuple(stride), padding=1)
 
 
-def _gelu_of(conv: nn.Module, x: Tensor) -> Tensor:
-    """gelu(conv(x)); inference on the CPU computes it in slabs where it does not stride, hooks are not called then."""
-    plain = all(s == 1 for s in conv.stride)  # type: ignore[union-attr]
-    if plain and slabs.runs_by_winograd(conv.weight, x):  # type: ignore[arg-type]
-        return slabs.gelu_of_convolution(conv.weight, conv.bias, x)  # type: ignore[arg-type]
-    return F.gelu(conv(x))
+def _convolve(conv: nn.Module, x: Tensor, *, gelu: bool) -> Tensor:
+    """conv(x), or its GELU; inference on the CPU runs in slabs where it does not stride, hooks are not called then."""
+    strides = any(s != 1 for s in conv.stride)  # type: ignore[union-attr]
+    if not strides and slabs.runs_by_winograd(conv.weight, x):  # type: ignore[arg-type]
+        return slabs.convolution_in_slabs(conv.weight, conv.bias, x, gelu=gelu)  # type: ignore[arg-type]
+    return F.gelu(conv(x)) if gelu else conv(x)
 
 
 class ConvPatchEmbed(nn.Module):
@@ -50,8 +50,8 @@ class ConvPatchEmbed(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         for conv, norm in zip(self.convs[:-1], self.norms[:-1], strict=True):
-            x = channels_first(norm(channels_last(_gelu_of(conv, x))))
-        return self.norms[-1](channels_last(self.convs[-1](x)))
+            x = channels_first(norm(channels_last(_convolve(conv, x, gelu=True))))
+        return self.norms[-1](channels_last(_convolve(self.convs[-1], x, gelu=False)))
 
 
 class ConvMerging(nn.Module):

@@ -23,10 +23,11 @@ from nnunet_reca.ops.slabs import (
     iterate_slabs,
     runs_in_slabs,
     slab_depth,
+    slab_dtype,
     upsample_slices,
 )
 
-__all__ = ["ResidualWeights", "gelu_of_convolution", "residual_block", "runs_by_winograd", "runs_in_slabs", "up_block"]
+__all__ = ["ResidualWeights", "convolution_in_slabs", "residual_block", "runs_by_winograd", "runs_in_slabs", "up_block"]
 
 #: of the instance norms, as :func:`nnunet_reca.ops.instance_norm` has by default
 EPS = 1e-5
@@ -41,6 +42,9 @@ class ResidualWeights(NamedTuple):
     conv2: Tensor
     skip: Tensor | None
 
+    def to(self, dtype: torch.dtype) -> "ResidualWeights":
+        return ResidualWeights(*(None if w is None else w.to(dtype) for w in self))  # type: ignore[arg-type]
+
 
 def residual_block(
     weights: ResidualWeights, x: Tensor, *, slab_bytes: int = SLAB, method: Method | None = None
@@ -53,12 +57,14 @@ def residual_block(
         slab_bytes: size of a slab.
         method: of the convolutions, see :class:`nnunet_reca.ops.slabs.SlabConvolution`; default the fastest.
     """
-    x = x.contiguous(memory_format=torch.channels_last_3d)
+    dtype = slab_dtype(x)
+    x = x.to(dtype, memory_format=torch.channels_last_3d)
 
     def write(item: int, out: Tensor, start: int) -> None:
         out.copy_(x[item : item + 1, :, start : start + out.shape[2]])
 
-    return _refine(weights, write, x, slab_bytes, method)
+    with torch.autocast("cpu", enabled=False):  # the dtype is chosen here
+        return _refine(weights.to(dtype), write, x, slab_bytes, method)
 
 
 def up_block(
@@ -80,22 +86,28 @@ def up_block(
         slab_bytes: size of a slab.
         method: of the convolutions.
     """
+    dtype = slab_dtype(x)
+    upsample, x, skip = upsample.to(dtype), x.to(dtype), skip.to(dtype)
 
     def write(item: int, out: Tensor, start: int) -> None:
         upsampled, beside = out.chunk(2, dim=1)
         upsample_slices(x[item : item + 1], upsample, upsampled, start)
         beside.copy_(skip[item : item + 1, :, start : start + out.shape[2]])
 
-    return _refine(refine, write, skip, slab_bytes, method)
+    with torch.autocast("cpu", enabled=False):  # the dtype is chosen here
+        return _refine(refine.to(dtype), write, skip, slab_bytes, method)
 
 
-def gelu_of_convolution(weight: Tensor, bias: Tensor, x: Tensor, *, slab_bytes: int = SLAB) -> Tensor:
-    """gelu(convolution + bias) of a map, zero-padded to keep its size, (B, C_in, D, H, W) -> (B, C_out, D, H, W).
+def convolution_in_slabs(
+    weight: Tensor, bias: Tensor, x: Tensor, *, gelu: bool = False, slab_bytes: int = SLAB
+) -> Tensor:
+    """Winograd's convolution of a map, zero-padded to keep its size, (B, C_in, D, H, W) -> (B, C_out, D, H, W).
 
     Args:
         weight: kernel of odd sides that spans three slices, see :func:`runs_by_winograd`.
         bias: (C_out,).
         x: map.
+        gelu: of the result, or not.
         slab_bytes: size of a slab.
     """
     conv = SlabConvolution(weight, "winograd")
@@ -109,13 +121,19 @@ def gelu_of_convolution(weight: Tensor, bias: Tensor, x: Tensor, *, slab_bytes: 
         for part, slab in iterate_slabs(write, x, weight.shape[1], depth, conv.halo):
             out = target[:, :, part]
             conv(slab, out)
-            out.copy_(F.gelu(out.add_(bias.view(-1, 1, 1, 1))))
+            out.add_(bias.view(-1, 1, 1, 1))
+            if gelu:
+                out.copy_(F.gelu(out))
     return result
 
 
 def runs_by_winograd(weight: Tensor, x: Tensor) -> bool:
     """Whether a convolution of stride 1 is inferred in slabs and faster by Winograd's."""
-    return runs_in_slabs(x) and convolution_method(weight, x.shape[2:].numel()) == "winograd"
+    return (
+        runs_in_slabs(x)
+        and slab_dtype(x) == weight.dtype
+        and convolution_method(weight, x.shape[2:].numel()) == "winograd"
+    )
 
 
 def _refine(

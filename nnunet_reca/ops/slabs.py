@@ -58,9 +58,13 @@ def infers_on_cpu(x: Tensor) -> bool:
 
 
 def runs_in_slabs(x: Tensor) -> bool:
-    """Whether a map is computed in slabs: inference on the CPU, 3D, without autocast, in float32 or float64."""
-    wide = x.dtype in (torch.float32, torch.float64) and not torch.is_autocast_enabled("cpu")
-    return x.ndim == 5 and wide and infers_on_cpu(x)
+    """Whether a map is computed in slabs: inference on the CPU, 3D, in a dtype of :func:`slab_dtype`."""
+    return x.ndim == 5 and infers_on_cpu(x) and slab_dtype(x) in (torch.float32, torch.float64, torch.bfloat16)
+
+
+def slab_dtype(x: Tensor) -> torch.dtype:
+    """What convolutions compute x in: autocast's dtype, or its own."""
+    return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
 
 
 def empty_map(like: Tensor, batch: int, channels: int, spatial: Sequence[int]) -> Tensor:
@@ -119,12 +123,16 @@ def iterate_slabs(
 def convolution_method(weight: Tensor, voxels: int) -> Method:
     """The fastest way as measured; on small maps with many channels the kernel is the larger part.
 
+    Winograd's sums would lose bfloat16's few digits, and processors with units for it multiply faster than they add.
+
     Args:
         weight: (C_out, C_in, k_D, k_H, k_W).
         voxels: of the whole map.
     """
     if voxels < LARGE * weight.shape[0]:
         return "torch"
+    if weight.dtype == torch.bfloat16:
+        return "onednn"
     return "winograd" if weight.shape[2] == 3 and weight.shape[1] >= WIDE else "onednn"
 
 
@@ -196,7 +204,8 @@ class Moments:
         self.deviations: Tensor | float = 0.0
 
     def add(self, slab: Tensor) -> None:
-        """Count in a slab, (1, C, n, H, W)."""
+        """Count in a slab, (1, C, n, H, W); in float32 at least."""
+        slab = slab.to(torch.promote_types(slab.dtype, torch.float32))
         count, axes = slab[0, 0].numel(), (2, 3, 4)
         mean = slab.sum(axes, keepdim=True) / count
         centred = slab - mean

@@ -17,7 +17,7 @@ from nnunet_reca.ops._pieces_attention import pieces_attention
 from nnunet_reca.ops.recurrent_attention import attention_query
 from nnunet_reca.ops.slabs import infers_on_cpu
 
-#: Tokens of a window below which a mask for each window costs a training less than pieces, or kinds of windows, one by one.
+#: Tokens of a window below which a mask for each window costs a training less than pieces, or kinds of windows.
 SMALL_WINDOW = 64
 
 
@@ -57,8 +57,8 @@ def window_attention(
 def _implementation(x: Tensor, window: Sequence[int]) -> Callable[..., Tensor]:
     """Pieces on the CPU, kinds of windows elsewhere; masks for small windows, and for graphs of the CPU.
 
-    A graph that is compiled or exported would record each piece. Inference on the CPU takes pieces of small windows, too:
-    without a shift in 0.6 of the time, with one in no more.
+    A graph that is compiled or exported would record each piece. Inference on the CPU takes pieces of small windows,
+    too: without a shift in 0.6 of the time, with one in no more.
     """
     on_cpu = x.device.type == "cpu"
     if (math.prod(window) < SMALL_WINDOW and not infers_on_cpu(x)) or (on_cpu and torch.compiler.is_compiling()):

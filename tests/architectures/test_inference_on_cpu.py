@@ -6,7 +6,7 @@ from support.network_cases import CASES, build
 
 from nnunet_reca.blocks import conv_patch, mlp
 from nnunet_reca.blocks.conv_patch import ConvPatchEmbed
-from nnunet_reca.blocks.slabs import gelu_of_convolution
+from nnunet_reca.blocks.slabs import convolution_in_slabs
 
 #: one per network, and the others' geometries where they differ
 NAMES = [n for n in CASES if n.startswith(("nnformer", "swin_unet_", "da_trans")) and not n.endswith("tiny")]
@@ -28,24 +28,27 @@ def test_inference_in_parts_equals_the_network_that_learns(monkeypatch, name):
     assert torch.equal(x, before)
 
 
+@pytest.mark.parametrize("gelu", [False, True])
 @pytest.mark.parametrize("slab_bytes", [1, 1 << 30])
-def test_gelu_of_a_convolution_in_slabs(slab_bytes):
+def test_convolution_in_slabs(slab_bytes, gelu):
     x, weight = torch.randn(2, 3, 11, 4, 5, dtype=torch.float64), torch.randn(7, 3, 3, 1, 3, dtype=torch.float64)
     bias = torch.randn(7, dtype=torch.float64)
-    expected = torch.nn.functional.gelu(torch.nn.functional.conv3d(x, weight, bias, padding=(1, 0, 1)))
+    expected = torch.nn.functional.conv3d(x, weight, bias, padding=(1, 0, 1))
+    expected = torch.nn.functional.gelu(expected) if gelu else expected
     with torch.no_grad():
-        found = gelu_of_convolution(weight, bias, x, slab_bytes=slab_bytes)
+        found = convolution_in_slabs(weight, bias, x, gelu=gelu, slab_bytes=slab_bytes)
     torch.testing.assert_close(found, expected)
 
 
 def test_patch_embedding_runs_in_slabs_in_inference_and_errs_by_few_parts_in_a_hundred_thousand(monkeypatch):
     torch.manual_seed(0)
-    embed, x = ConvPatchEmbed(1, 32, [[2, 2, 2], [1, 2, 2]]), torch.randn(2, 1, 24, 24, 20)
+    embed, x = ConvPatchEmbed(1, 32, [[2, 2, 2], [1, 2, 2]]), torch.randn(2, 1, 24, 24, 40)
     expected = embed(x)
     called = []
-    slabs = conv_patch.slabs.gelu_of_convolution
-    monkeypatch.setattr(conv_patch.slabs, "gelu_of_convolution", lambda *a: called.append(1) or slabs(*a))
+    slabs = conv_patch.slabs.convolution_in_slabs
+    counted = lambda *a, **k: called.append(1) or slabs(*a, **k)  # noqa: E731
+    monkeypatch.setattr(conv_patch.slabs, "convolution_in_slabs", counted)
     with torch.no_grad():
         found = embed(x)
-    assert called and found.shape == expected.shape
+    assert len(called) == 2 and found.shape == expected.shape
     assert (found - expected).abs().max() < 5e-5 * expected.std()

@@ -75,6 +75,27 @@ def test_up_block_in_slabs(stride, slab_bytes, method, dtype, tolerance):
 
 
 @WAYS
+def test_slabs_under_bfloat16_autocast_are_as_near_to_float32_as_the_block_that_learns(slab_bytes):
+    torch.manual_seed(0)
+    block, x = ResidualBlock(18, 17, (3, 3, 3)), torch.randn(2, 18, 13, 6, 5)
+    up, *maps = upsampling((2, 2, 2), torch.float32)
+    ways = {
+        block: ([x], lambda: slabs.residual_block(block.weights, x, slab_bytes=slab_bytes)),
+        up: (maps, lambda: slabs.up_block(up.upsample.weight, up.refine.weights, *maps, slab_bytes=slab_bytes)),
+    }
+    for module, (inputs, in_slabs) in ways.items():
+        exact = module(*inputs)
+        with torch.autocast("cpu", torch.bfloat16):
+            learns = module(*inputs)
+            with torch.no_grad():
+                assert slabs.runs_in_slabs(inputs[0])
+                found, whole = in_slabs(), module(*inputs)
+        assert found.dtype == whole.dtype == learns.dtype == torch.bfloat16
+        error, allowed = ((out - exact).abs().max() for out in (found, learns))
+        assert error < 1.5 * allowed < 0.1
+
+
+@WAYS
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
 def test_layouts_of_the_input(layout, slab_bytes):
     torch.manual_seed(0)

@@ -167,7 +167,9 @@ def test_what_runs_in_slabs(monkeypatch):
         assert runs_in_slabs(x) and runs_in_slabs(x.double())
         assert not runs_in_slabs(x.half()) and not runs_in_slabs(x[..., 0]) and not runs_in_slabs(x.to("meta"))
         assert not runs_in_slabs(torch.nn.Parameter(x))  # as are all subclasses
-        with torch.autocast("cpu"):
+        with torch.autocast("cpu", torch.bfloat16):
+            assert runs_in_slabs(x) and runs_in_slabs(x.bfloat16())
+        with torch.autocast("cpu", torch.float16):
             assert not runs_in_slabs(x)
         with FlopCounterMode(display=False):
             assert not runs_in_slabs(x)
