@@ -2,8 +2,8 @@
 
 The networks, sizes and inputs are those of ``step.py`` beside this file; both checkouts run its code, each in a process
 of its own with its own package, and take turns, so that a slow minute hits both. The step is that of a training:
-forward, backward, and the recipe's optimizer of the checkout. Largest differences of the outputs are told, relative to
-their deviation. The last line is one JSON object. For example, against a worktree of another commit::
+forward, backward, and the recipe's optimizer of the checkout. The largest difference among 20,000 outputs is told,
+relative to their deviation. The last line is one JSON object. For example, against a worktree of another commit::
 
     git worktree add --detach /tmp/before 28dfc52
     python benchmarks/side_by_side.py /tmp/before --threads 1 2 --output benchmarks/results/side_by_side_cpu.json
