@@ -6,8 +6,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nnunet_reca.ops._torch import watched
-
 
 def convolve_tokens(x: Tensor, weight: Tensor, bias: Tensor | None, stride: Sequence[int]) -> Tensor:
     """Convolution with zero padding that keeps the size, but for the stride: (B, *S, C_in) -> (B, *S', C_out).
@@ -33,8 +31,11 @@ def convolve_tokens(x: Tensor, weight: Tensor, bias: Tensor | None, stride: Sequ
 
 
 def _as_product(x: Tensor, weight: Tensor, stride: Sequence[int]) -> bool:
-    """In eager mode on the CPU, where there are no more tokens than kernels; graphs keep one convolution."""
-    if x.device.type != "cpu" or torch.compiler.is_compiling() or torch.jit.is_tracing() or watched():
+    """In eager mode on the CPU, where there are no more tokens than kernels; graphs keep one convolution.
+
+    Its FLOPs are the convolution's, so that modes that count operations may see it.
+    """
+    if x.device.type != "cpu" or torch.compiler.is_compiling() or torch.jit.is_tracing():
         return False
     tokens = x.shape[0]
     for side, s in zip(x.shape[1:-1], stride, strict=True):
