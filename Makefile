@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # two worker processes, a module's tests in one of them; make test PARALLEL= runs the tests one after another
 PARALLEL ?= -n 2 --dist loadscope --no-loadscope-reorder
 
-.PHONY: help demo test test-fast check docs clean
+.PHONY: help demo test test-fast check docs gpu clean
 
 help:
 	@echo "make demo       train, validate and predict with SwinUNETR-RecA on real MRI (within 10 minutes on 2 CPU cores)"
@@ -13,6 +13,7 @@ help:
 	@echo "make test-fast  without the tests that drive whole trainings"
 	@echo "make check      ruff and mypy"
 	@echo "make docs       the documentation, into site/; open site/index.html"
+	@echo "make gpu        tests and benchmarks on a CUDA device, within eight minutes; benchmarks/results/gpu.json"
 	@echo "make clean      remove .venv, .demo and site"
 
 $(BIN)/python:
@@ -47,6 +48,9 @@ check: $(VENV)/.dev-ready
 
 docs: $(VENV)/.docs-ready
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --fresh-env --doctree-dir $(VENV)/doctrees --quiet docs site
+
+gpu: $(VENV)/.dev-ready
+	$(BIN)/python benchmarks/gpu.py
 
 clean:
 	rm -rf $(VENV) .demo site

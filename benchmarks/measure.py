@@ -15,6 +15,8 @@ from typing import Any
 
 import torch
 
+#: precisions and the dtype of their autocast
+DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 Work = Callable[[], object]
 
 
@@ -52,17 +54,20 @@ def alternate(works: Mapping[str, Work], arguments: argparse.Namespace) -> dict[
     return {name: round(statistics.median(values), 5) for name, values in seconds.items()}
 
 
-def _peak(build: Callable[..., Work], arguments: tuple[Any, ...], device: str, threads: int, pipe: Any) -> None:
+def _peak_on_cuda(build: Callable[..., Work], arguments: tuple[Any, ...]) -> float:
+    torch._dynamo.reset()  # what other networks were compiled to counts against a limit
+    work = build(*arguments)
+    before = torch.cuda.memory_allocated()
+    work()
+    torch.cuda.reset_peak_memory_stats()
+    work()
+    torch.cuda.synchronize()
+    return (torch.cuda.max_memory_allocated() - before) / 2**20
+
+
+def _peak(build: Callable[..., Work], arguments: tuple[Any, ...], threads: int, pipe: Any) -> None:
     torch.set_num_threads(threads)
     work = build(*arguments)
-    if device == "cuda":
-        before = torch.cuda.memory_allocated()
-        work()
-        torch.cuda.reset_peak_memory_stats()
-        work()
-        torch.cuda.synchronize()
-        pipe.send((torch.cuda.max_memory_allocated() - before) / 2**20)
-        return
     before = resident("VmRSS")
     work()
     Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the peak counts from here
@@ -82,12 +87,14 @@ def peak_memory(build: Callable[..., Work], *arguments: Any, options: argparse.N
     The second call counts: in a training step it holds the optimizer's state, which the first one only creates. On
     Linux freed memory goes back to the system at once, so that the peak is that of what is in use.
     """
+    if options.device == "cuda":  # the allocator counts, in any process
+        return round(_peak_on_cuda(build, arguments), 1)
     context = multiprocessing.get_context("spawn")
     os.environ["MALLOC_MMAP_THRESHOLD_"] = str(2**16)  # of glibc, in the new processes
     peaks = []
     for _ in range(options.processes):
         receiver, sender = context.Pipe(duplex=False)
-        process = context.Process(target=_peak, args=(build, arguments, options.device, options.threads, sender))
+        process = context.Process(target=_peak, args=(build, arguments, options.threads, sender))
         process.start()
         sender.close()
         try:

@@ -31,13 +31,16 @@ CASES = {
     for size, feature_size in ((64, 24), (96, 48))
     for batch in (1, 2)
 } | {
+    "swin_unetr_dry_b1": ("swin_unetr", (64, 32, 32), 12, 1),
     "nnformer_64_b1": ("nnformer", (64,) * 3, None, 1),
     "swin_unet_224_b4": ("swin_unet", (224,) * 2, None, 4),
     "da_transunet_224_b2": ("da_transunet", (224,) * 2, None, 2),
     "primus_v3s_64_b1": ("primus", (64,) * 3, None, 1),
     "primus_v3s_160_b1": ("primus", (160,) * 3, None, 1),
 }
-DEFAULT = [name for name in CASES if name not in ("swin_unetr_64_b2", "swin_unetr_96_b2", "primus_v3s_160_b1")]
+#: large, or with nothing to show but that this script works
+ON_DEMAND = ("swin_unetr_dry_b1", "swin_unetr_64_b2", "swin_unetr_96_b2", "primus_v3s_160_b1")
+DEFAULT = [name for name in CASES if name not in ON_DEMAND]
 
 
 def variants(network: str) -> list[str]:
@@ -106,7 +109,7 @@ class Run:
         self.forward = torch.compile(self.model) if options["compile"] else self.model
         self.x = example(network, size, batch, self.device)
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-5)
-        self.dtype = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[options["precision"]]
+        self.dtype = measure.DTYPES[options["precision"]]
         self.scaler = torch.amp.GradScaler(self.device, enabled=options["precision"] == "fp16")
 
     def autocast(self) -> contextlib.AbstractContextManager[object]:
@@ -202,7 +205,7 @@ def main() -> None:
     parser.add_argument(
         "--kinds", nargs="+", choices=("inference", "step"), default=["inference", "step"], help="default both"
     )
-    parser.add_argument("--precision", choices=("fp32", "bf16", "fp16"), default="fp32")
+    parser.add_argument("--precision", choices=measure.DTYPES, default="fp32")
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--no-memory", action="store_true", help="timings only")
     parser.add_argument("--no-time", action="store_true", help="memory only, for a busy machine")
