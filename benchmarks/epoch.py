@@ -90,8 +90,9 @@ def epoch(network: str, options: dict[str, Any], steps: int, folder: Path) -> di
 
 def memory(network: str, options: dict[str, Any], arguments: Any, folder: Path) -> dict[str, Any]:
     """MiB that a step adds, measured and estimated."""
-    from nnunet_reca.memory import training_memory
     from support.plan_factory import DATASET_JSON, make_plans
+
+    from nnunet_reca.memory import training_memory
 
     measured = measure.peak_memory(step_work, network, options, str(folder), options=arguments)
     name, planned = trainer_name(network, options["small"]), make_plans(**plans(options["small"]))

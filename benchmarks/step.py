@@ -49,7 +49,9 @@ def variants(network: str) -> list[str]:
     return [*names, "reca_planned", "monai", "monai_flash"] if network == "swin_unetr" else names
 
 
-def build(network: str, variant: str, size: tuple[int, ...], feature_size: int | None) -> nn.Module:
+def build(
+    network: str, variant: str, size: tuple[int, ...], feature_size: int | None, *, equal_weights: bool = True
+) -> nn.Module:
     """A network of a case; all SwinUNETRs but the planned one have equal weights."""
     torch.manual_seed(0)
     more = {"carry": "none" if variant == "sa" else "sum"} | (
@@ -77,7 +79,7 @@ def build(network: str, variant: str, size: tuple[int, ...], feature_size: int |
         more["index_scheme"] = "cropped"  # as MONAI
     strides = [[1, 1, 1]] + [[2, 2, 2]] * 5
     model = SwinUNETR(1, 5, strides=strides, feature_size=feature_size, auxiliary_heads=False, **more)
-    if variant != "reca_planned":
+    if variant != "reca_planned" and equal_weights:
         with_weights_of_monai(model, monai_swin_unetr(feature_size, flash=False))
     return model
 
