@@ -10,10 +10,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from nnunet_reca.memory.backends import Backend
+from nnunet_reca.memory.fused import fused_attention
 from nnunet_reca.memory.ledger import Ledger
 
 _READ = torch.ops.aten._local_scalar_dense.default
@@ -152,6 +154,8 @@ class _NoDriver(TorchFunctionMode):
         named = dict(kwargs or {})
         if func in (Tensor.cpu, Tensor.cuda):
             return args[0]
+        if func is F.scaled_dot_product_attention and self.device.type == "cuda":
+            return fused_attention(*args, **named)
         if func is Tensor.to:
             args = (
                 args[0],
