@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from measure import _resident, environment
+from measure import environment, resident
 
 from nnunet_reca.cli import plan as command
 
@@ -47,12 +47,12 @@ def _steps(trainer: str, plans: dict[str, Any], configuration: str, dataset_json
 
         torch.set_num_threads(1)
         made = plans["configurations"][configuration]
-        made["data_identifier"] = "data"
+        plans["continue_training"], made["data_identifier"] = False, "data"
         data = Path(folder, plans["dataset_name"], "data")
         data.mkdir(parents=True)
         (data / "case.b2nd").touch()  # nnU-Net looks for the format of its data
         kind, cpu = find_trainer(trainer), torch.device("cpu")
-        start = _resident("VmRSS")
+        start = resident("VmRSS")
         made_trainer = kind(plans, configuration, 0, dataset_json, cpu)
         made_trainer.initialize()
         made_trainer.network.train()
@@ -65,7 +65,7 @@ def _steps(trainer: str, plans: dict[str, Any], configuration: str, dataset_json
             image = torch.randn(batch, made_trainer.num_input_channels, *patch)
             made_trainer.train_step({"data": image, "target": targets})
             del image
-        pipe.send((_resident("VmHWM") - start) * 2**20)
+        pipe.send((resident("VmHWM") - start) * 2**20)
 
 
 def measured(*arguments: Any) -> int:

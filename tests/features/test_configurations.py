@@ -13,7 +13,8 @@ pytestmark = pytest.mark.slow
 
 STAGES = SLICES  # Swin-Unet, in 3D here
 #: for 0.03 GB above the process's start
-PLANNED, PLAN = "nnUNetRecaPlans_SwinUnetReca_tiny_0.03G_cpu", ("-gpu_memory_target", 0.03, "-device", "cpu", "-c", "2d")
+PLAN = ("-gpu_memory_target", 0.03, "-device", "cpu", "-c", "2d")
+PLANNED = "nnUNetRecaPlans_SwinUnetReca_tiny_0.03G_cpu"
 RESENC = ("nnUNetTrainerNnFormerReca_tiny_1epochs", "3d_fullres", "nnUNetResEncUNetMPlans")
 #: as a user writes it, in a folder of nnUNet_extTrainer
 OWN = """
