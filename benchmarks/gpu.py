@@ -109,9 +109,11 @@ def run_command(command: Command, seconds: float, folder: Path, variables: dict[
             process.wait(max(1.0, seconds))
             status = "failed" if process.returncode else "done"
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)  # its own session: nothing of it stays behind
-            process.wait()
             status = "out of time"
+        finally:  # also where this script is interrupted
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)  # its own session: nothing of it stays behind
+                process.wait()
     found: dict[str, Any] = {"status": status, "seconds": round(time.monotonic() - start, 1)}
     if output.exists():
         found["result"] = read_result(output)
