@@ -27,12 +27,12 @@ EPOCHS = 3
 RECA, SA = (f"nnUNetTrainerSwinUNETR{twin}_tiny_{EPOCHS}epochs" for twin in ("Reca", ""))
 CONFIGURATIONS = ("2d", "3d_fullres")
 OTHERS = [("NnFormer", "3d_fullres"), ("SwinUnet", "2d"), ("DATransUnet", "2d")]
-TRAINING_CASES = 10
+TRAINING_CASES = 5
 
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory):
-    """Planned and preprocessed data set of ten training cases."""
+    """Planned and preprocessed data set of five training cases."""
     workspace = Workspace(tmp_path_factory.mktemp("workflow"))
     copy_cases(EXAMPLE, workspace.folder / "raw" / NAME, TRAINING_CASES)
     workspace.run("nnUNetv2_plan_and_preprocess", "-d", 4, "-c", *CONFIGURATIONS, "-np", 1, "-npfp", 1)

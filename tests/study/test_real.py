@@ -1,12 +1,14 @@
 """A small study with nnU-Net itself, from raw data to the page and the evaluation of test scans."""
 
 import json
+import os
 import re
 import shutil
 import sys
 
 import pytest
 from support.copy_cases import copy_cases
+from support.preloaded import preloaded
 from support.workspace import EXAMPLE, Workspace
 
 from nnunet_reca.study.spec import STEPS
@@ -29,7 +31,10 @@ def test_two_twins_train_and_end_on_a_page(tmp_path):
     study = tmp_path / "study"
     words = ("-d", 4, "-tr", *TWINS, "-f", 0, "--seeds", 7, "--device", "cpu", "-o", study, "--retries", 0)
     alone = [f"{step}=1" for step in STEPS]  # every process that a command starts imports nnU-Net anew
-    said = workspace.run(sys.executable, "-m", "nnunet_reca.cli.study", *words, "--set-threads", *alone, "--cores", 2)
+    with preloaded(workspace.environment) as commands:
+        path = os.pathsep.join([str(commands), os.environ["PATH"]])
+        options = ("--set-threads", *alone, "--cores", 2)
+        said = workspace.run(sys.executable, "-m", "nnunet_reca.cli.study", *words, *options, PATH=path)
     page = study / EXAMPLE.name / "comparison" / "report.html"
     assert f"page: {page}" in said
     assert {"PrimusS", "PrimusSReca"} <= set(re.findall(r"\w+", page.read_text(encoding="utf-8")))
