@@ -4,6 +4,7 @@
     python benchmarks/evidence.py train 4 3d_fullres 1 nnUNetTrainerPrimusS_tiny_seed100_20epochs --rate 8e-3 -o PILOTS
     python benchmarks/evidence.py cuts 4 3d_fullres 0 TRAINER ... --cases 10 -o CUTS
     python benchmarks/evidence.py collect --study STUDY --cuts CUTS -o benchmarks/results/evidence_NAME.json
+    python benchmarks/evidence.py figure benchmarks/results/evidence_NAME.json -o docs/evidence_NAME.png
 
 ``nnUNet_raw``, ``nnUNet_preprocessed`` and ``nnUNet_results`` are nnU-Net's.
 """
@@ -119,6 +120,46 @@ def _by_case(rows: Iterable[dict[str, str]]) -> dict[str, dict[str, dict[str, fl
     return found
 
 
+def figure(file: Path, output: Path) -> None:
+    """Dice of every run beside its model's mean, and the deviation of the logits in every layer of the first seed's."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot as plt
+
+    content = json.loads(file.read_text(encoding="utf-8"))
+    runs: dict[str, list[float]] = defaultdict(list)
+    for name, labels in content["dice"].items():
+        model, _, seed = name.partition(", ")
+        if seed:
+            runs[model].append(mean(mean(cases.values()) for label, cases in labels.items() if label != "mean"))
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2), width_ratios=(3, 2), layout="constrained")
+    for row, (model, dice) in enumerate(runs.items()):
+        left.plot([100 * d for d in dice], [row] * len(dice), "o", color=f"C{row}", alpha=0.6)
+        left.plot(100 * mean(dice), row, "|", color=f"C{row}", markersize=22)
+        left.text(100 * mean(dice), row - 0.32, f"{100 * mean(dice):.1f}", ha="center", va="bottom", fontsize=8)
+        for trainer, cut in content.get("cuts", {}).items():
+            if trainer.partition("_seed")[0] == model.partition("_seed")[0].removesuffix(_epochs(model)):
+                layers = [v for k, v in cut["logits"].items() if not k.endswith("carry_off")]
+                deviations = [layer["logits_standard_deviation"] for layer in layers]
+                right.plot(range(1, len(layers) + 1), deviations, "o-", color=f"C{row}")
+    left.set_yticks(range(len(runs)), [_short(model) for model in runs])
+    left.set_ylim(len(runs) - 0.4, -0.6)
+    left.set_xlabel("Dice (%), runs and their mean")
+    right.set_yscale("log")
+    right.set_xlabel("layer")
+    right.set_ylabel("standard deviation of a query's logits")
+    figure.savefig(output, dpi=150)
+
+
+def _epochs(model: str) -> str:
+    return "_" + model.rpartition("_")[2]
+
+
+def _short(model: str) -> str:
+    return model.removeprefix("nnUNetTrainer").removesuffix(_epochs(model))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     tasks = parser.add_subparsers(dest="task", required=True)
@@ -140,8 +181,13 @@ def main() -> None:
     task.add_argument("--study", type=Path, required=True)
     task.add_argument("--cuts", type=Path)
     task.add_argument("-o", type=Path, required=True)
+    task = tasks.add_parser("figure", help="a picture of such a file")
+    task.add_argument("file", type=Path)
+    task.add_argument("-o", type=Path, required=True)
     arguments = parser.parse_args()
-    if arguments.task == "halves":
+    if arguments.task == "figure":
+        figure(arguments.file, arguments.o)
+    elif arguments.task == "halves":
         halves(arguments.datasets)
     elif arguments.task == "train":
         if arguments.o is not None:  # read by nnU-Net when it is imported

@@ -29,6 +29,9 @@ def show_memory(options: argparse.Namespace) -> int:
         except ValueError as error:
             say(f"{configuration}: {first_line(error)}")
             continue
+        except Exception as error:  # trainers of others may do anything
+            say(f"{configuration}: not estimated: {type(error).__name__}: {first_line(error)}")
+            continue
         shown += 1
         say(f"{configuration}, {options.trainer} on {options.device}: estimated memory of a training step")
         for line in memory.text().splitlines():

@@ -68,12 +68,16 @@ def run(options: argparse.Namespace, estimate: Estimate) -> None:
     """
     from nnunet_reca.plans.planner import find_planner, plan
     from nnunet_reca.plans.sharing import share_data
+    from nnunet_reca.study.nnunet import plans_content
 
     say = functools.partial(print, file=sys.stdout, flush=True)  # kept: what planners print is held back
     target = _given_target(options)
     dataset, dataset_json = plan_files.data_set(options.dataset)
     suits = suited_by(options.trainer)
     planner = find_planner(options.planner)
+    name = options.plans_name or plans_name(options, plan_files.default_plans(planner))
+    if "__" in name:
+        raise ValueError(f"expected a name of plans without __, by which nnU-Net splits names of folders, got {name!r}")
 
     def memory(trainer: str, plans: Plans, configuration: str) -> int:
         return estimate(trainer, plans, configuration, dataset_json, options.device)
@@ -81,14 +85,15 @@ def run(options: argparse.Namespace, estimate: Estimate) -> None:
     if options.like:
         target = _target_like(options.like, dataset, functools.partial(memory, STOCK_TRAINER), say)
     wished = tuple(dict.fromkeys(options.configurations)) if options.configurations else None
-    say(f"{dataset}, {options.trainer}: memory of a training step on {options.device}, estimated")
+    reserve = ", with 1 GB that no tensor has" if options.device == "cuda" else ""
+    say(f"{dataset}, {options.trainer}: memory of a training step on {options.device}{reserve}, estimated")
     outcome = plan(planner, dataset, Wishes(functools.partial(memory, options.trainer), target, suits, wished, say))
-    name = options.plans_name or plans_name(options, plan_files.default_plans(planner))
+    before = plans_content(dataset, name)
     outcome.plans["plans_name"] = name
     share_data(outcome.plans, plan_files.others(dataset, planner, name))
     outcome.plans[plan_files.RECORD] = _record(options, outcome)
     written = plan_files.write_plans(dataset, outcome.plans, overwrite=options.overwrite)
-    for line in (*_summary(outcome), written, *_commands(options, dataset, outcome.plans)):
+    for line in (*_summary(outcome), written, *_commands(options, dataset, outcome.plans, before)):
         say(line)
 
 
@@ -102,7 +107,7 @@ def plans_name(options: argparse.Namespace, base: str) -> str:
         base: name of the plans that the planner makes by itself.
     """
     parsed = parse_trainer_name(options.trainer)
-    network = _network(parsed) if parsed else options.trainer.removeprefix(PREFIX) or options.trainer
+    network = _network(parsed) if parsed else options.trainer.removeprefix(PREFIX).strip("_") or options.trainer
     target = f"like_{options.like}" if options.like else f"{options.gb:g}G"
     device = "" if options.device == "cuda" else f"_{options.device}"
     return f"{base.removesuffix('Plans')}RecaPlans_{network}_{target}{device}"
@@ -205,10 +210,10 @@ def _line(name: str, made: dict[str, Any], planned: Planned) -> str:
     return f"{name}: {size}: {in_gb(planned.memory)} of {in_gb(planned.target)}{more}"
 
 
-def _commands(options: argparse.Namespace, dataset: str, plans: Plans) -> list[str]:
-    """What to run next."""
+def _commands(options: argparse.Namespace, dataset: str, plans: Plans, before: Plans | None) -> list[str]:
+    """What to run next, after plans of this name that were there before."""
     number, name = plan_files.number(dataset), plans["plans_name"]
-    missing = plan_files.unprocessed(dataset, plans)
+    missing = plan_files.unprocessed(dataset, plans, before)
     device = "" if options.device == "cuda" else f" -device {options.device}"
     configuration = next((c for c in ("3d_fullres", *plans["configurations"]) if c in plans["configurations"]), "")
     train = f"nnUNetv2_train {number} {configuration} FOLD -tr {options.trainer} -p {name}{device}"

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from nnunet_reca.plans.sharing import shared_data
 from nnunet_reca.plans.wishes import CASCADE, STAGES, Plans
 from nnunet_reca.study import nnunet
 
@@ -87,8 +88,20 @@ def write_plans(dataset: str, plans: Plans, *, overwrite: bool) -> str:
     return f"{said}: {file}"
 
 
-def unprocessed(dataset: str, plans: Plans) -> list[str]:
-    """Configurations whose preprocessed data are not there yet."""
+def unprocessed(dataset: str, plans: Plans, before: Plans | None) -> list[str]:
+    """Configurations whose preprocessed data are not there yet.
+
+    Args:
+        dataset: full name.
+        plans: as they are now.
+        before: plans of the same name that were there; their data may be others.
+    """
+
+    def there(configuration: str, data: str) -> bool:
+        own = data == f"{plans['plans_name']}_{configuration}"
+        same = before is not None and shared_data(plans, configuration, before) == data
+        return (same or not own) and any(folder.glob(f"{data}/*.pkl"))
+
     named = {c: made["data_identifier"] for c, made in plans["configurations"].items() if "data_identifier" in made}
     folder = nnunet.preprocessed(dataset)
-    return [configuration for configuration, data in named.items() if not any(folder.glob(f"{data}/*.pkl"))]
+    return [configuration for configuration, data in named.items() if not there(configuration, data)]

@@ -14,7 +14,7 @@ def read_plan(dataset: str, plans: str) -> tuple[dict[str, Any], dict[str, Any]]
         plans: name of the plans, such as ``nnUNetPlans``.
 
     Raises:
-        ValueError: if there is no such data set, or a file of it is missing.
+        ValueError: if there is no such data set, or a file of it is missing or holds no plans.
     """
     from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_dataset_name
 
@@ -31,4 +31,6 @@ def read_plan(dataset: str, plans: str) -> tuple[dict[str, Any], dict[str, Any]]
         if not file.is_file():
             raise ValueError(f"expected {file}, which does not exist; run nnUNetv2_plan_and_preprocess -d {dataset}")
     first, second = (json.loads(file.read_text(encoding="utf-8")) for file in files)
+    if "configurations" not in first:
+        raise ValueError(f"expected plans, got {files[0]}, which has no configurations; choose another for -p")
     return first, second

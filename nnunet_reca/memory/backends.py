@@ -9,6 +9,8 @@ from unittest import mock
 import torch
 from torch import Tensor
 
+from nnunet_reca.ops._torch import pretend_cuda
+
 aten = torch.ops.aten
 
 
@@ -33,7 +35,7 @@ class Backend:
         """Autocast takes the device for there."""
         with contextlib.ExitStack() as stack:
             if self.device.type == "cuda" and not torch.cuda.is_available():
-                torch._C._ensureCUDADeviceGuardSet()  # autograd asks it for streams; as PyTorch's fake tensors do
+                pretend_cuda()
                 no = mock.Mock(return_value=False)
                 stack.enter_context(mock.patch("torch.cuda.amp.common.amp_definitely_not_available", no))
                 stack.enter_context(mock.patch("torch.cuda.is_bf16_supported", mock.Mock(return_value=True)))

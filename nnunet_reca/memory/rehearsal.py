@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import inspect
 import io
 import os
 import random
@@ -135,10 +136,15 @@ def new_trainer(
 
 def _network(trainer: nnUNetTrainer) -> nn.Module:
     """The trainer's network on the meta device, laid out as it trains."""
+    chosen = trainer.configuration_manager
+    about: tuple[Any, ...] = trainer.plans_manager, chosen
+    if "plans_manager" not in inspect.signature(trainer.build_network_architecture).parameters:
+        # as before nnU-Net 2.8, which takes such trainers, too
+        names = chosen.network_arch_class_name, chosen.network_arch_init_kwargs
+        about = *names, chosen.network_arch_init_kwargs_req_import
     with torch.device("meta"):
         network = trainer.build_network_architecture(
-            trainer.plans_manager,
-            trainer.configuration_manager,
+            *about,
             trainer.num_input_channels,
             trainer.label_manager.num_segmentation_heads,
             trainer.enable_deep_supervision,
@@ -161,7 +167,7 @@ def trainer_class(name: str) -> type[nnUNetTrainer]:
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             found = recursive_find_trainer_class_by_name(name)
-    except RuntimeError:
+    except (RuntimeError, AssertionError):  # none, or one that is no trainer
         found = None
     if found is None:
         raise ValueError(f"expected the name of a trainer that nnU-Net finds, got {name!r}; see nnUNetv2_reca_doctor")

@@ -27,5 +27,5 @@ def memory_warning(estimate: Callable[[], TrainingMemory], free: Callable[[], tu
     return (
         f"WARNING: a training step takes about {total / 1e9:.1f} GB by estimate, and {available / 1e9:.1f} of "
         f"{capacity / 1e9:.1f} GB are free on the card. If it runs out of memory: add _checkpoint to the trainer's "
-        "name, or plan for this card (nnUNetv2_reca_plan -gpu_memory_target)"
+        "name where it has none, or plan for this card (nnUNetv2_reca_plan -gpu_memory_target)"
     )

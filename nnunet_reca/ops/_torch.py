@@ -10,6 +10,8 @@ _flash_attention = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_
 _dispatch_modes = getattr(torch._C, "_len_torch_dispatch_stack", None)
 _onednn_convolution = getattr(torch, "mkldnn_convolution", None)
 
+_cuda_guard = getattr(torch._C, "_ensureCUDADeviceGuardSet", None)
+
 #: Whether :func:`flash_attention` is there; where not, the package's own attention takes its place.
 HAS_FLASH_ATTENTION = _flash_attention is not None
 
@@ -31,6 +33,20 @@ def flash_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> tuple[Tens
 def total_norm(tensors: Sequence[Tensor]) -> Tensor:
     """Euclidean norm of all tensors together, a scalar on their device, without waiting for it."""
     return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(tensors))))
+
+
+def pretend_cuda() -> None:
+    """Let autograd take tensors for CUDA's where there is no device, as PyTorch's own fake tensors do.
+
+    Raises:
+        ValueError: if this PyTorch cannot.
+    """
+    if _cuda_guard is None:
+        raise ValueError(
+            f"expected a CUDA device, or a PyTorch that can do without to estimate for CUDA, got {torch.__version__} "
+            "without a device; update PyTorch, or estimate for the CPU (-device cpu)"
+        )
+    _cuda_guard()
 
 
 def watched() -> bool:

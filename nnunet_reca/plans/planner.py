@@ -142,10 +142,18 @@ class _ByMemory:
         search = _Search(planned_by)
         if not self.wishes.includes(data_identifier):
             return search.configuration(0, 1)
+        self.left_out.pop(data_identifier, None)  # of another spacing that nnU-Net tried
         search = self._candidates(data_identifier, search)
         if not search.patches:  # the reason is in ``left_out``
             return search.configuration(0, 1)
-        self.searches[data_identifier] = search = self._largest_patch(data_identifier, search)
+        try:
+            search = self._largest_patch(data_identifier, search)
+        except ValueError as error:
+            if data_identifier != "3d_lowres" or self.wishes.needs(data_identifier):
+                raise
+            self.left_out[data_identifier] = str(error)
+            return search.configuration(len(search.patches) - 1, 1)
+        self.searches[data_identifier] = search
         return search.configuration(search.chosen, 1)
 
     def _candidates(self, name: str, search: _Search) -> _Search:
@@ -173,7 +181,7 @@ class _ByMemory:
         last = largest_fitting(range(len(patches)), unsuited, 0, first=(0, len(patches) - 1))
         if last is None:
             reason = reasons.get(0, f"expected at least one pooling for {name}; plan larger images")
-            if self.wishes.configurations is not None:
+            if self.wishes.needs(name):
                 raise ValueError(reason)
             self.left_out[name] = reason
             return search

@@ -27,11 +27,11 @@ def share_data(plans: Mapping[str, Any], others: Mapping[str, Mapping[str, Any]]
     for name, configuration in plans["configurations"].items():
         if "inherits_from" in configuration:
             continue
-        found = (_identifier(plans, name, other) for other in others.values())
+        found = (shared_data(plans, name, other) for other in others.values())
         configuration["data_identifier"] = next(filter(None, found), f"{plans['plans_name']}_{name}")
 
 
-def _identifier(plans: Mapping[str, Any], name: str, other: Mapping[str, Any]) -> str | None:
+def shared_data(plans: Mapping[str, Any], name: str, other: Mapping[str, Any]) -> str | None:
     """Folder of the other plans' data of a configuration, None where its content would be another."""
     theirs, ours = other["configurations"].get(name, {}), plans["configurations"][name]
     equal = all(theirs.get(key) == ours.get(key) for key in OF_CONFIGURATION)

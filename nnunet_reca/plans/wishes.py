@@ -33,6 +33,11 @@ class Wishes:
         three = configuration in STAGES and wished is not None and {CASCADE, *STAGES} & set(wished)
         return wished is None or configuration in wished or bool(three)
 
+    def needs(self, configuration: str) -> bool:
+        """Whether a configuration was asked for, or is a stage of the cascade that was."""
+        wished = self.configurations or ()
+        return configuration in wished or (CASCADE in wished and configuration in STAGES)
+
 
 @dataclass(frozen=True)
 class Planned:

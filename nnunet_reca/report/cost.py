@@ -112,13 +112,12 @@ def _estimated_memory(model: Model) -> float | None:
     """GiB of a training step on CUDA; None where it cannot be estimated."""
     from nnunet_reca.memory import training_memory
 
-    trainer, elsewhere = _trainer(model.name.trainer)
-    name = trainer.__name__ if elsewhere else model.name.trainer
+    trainer, _ = _trainer(model.name.trainer)
     plans, dataset_json = read_json(model.plans_file), read_json(model.dataset_file)
     try:
         with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of nnU-Net's gradient scaler, which misses CUDA
-            return training_memory(name, plans, model.name.configuration, dataset_json).total / 2**30
+            return training_memory(trainer, plans, model.name.configuration, dataset_json).total / 2**30
     except Exception:  # networks of others may do anything
         return None
 

@@ -137,7 +137,9 @@ class RecaTrainer(nnUNetTrainer):
         super().on_epoch_start()
 
     def on_train_start(self) -> None:
-        if self.device.type == "cuda":
+        if not self.was_initialized:  # as nnU-Net does next; the batch of this process is known then
+            self.initialize()
+        if self.device.type == "cuda" and self.local_rank == 0:  # whose share of the batch is the largest
             self.warn_of_memory(self._memory_of_card)
         super().on_train_start()
 

@@ -69,6 +69,7 @@ def test_plans_have_a_name_of_their_own_and_nnunets_planner_in_them(home, capsys
         ),
         ("nnUNetTrainer", "nnUNetTrainer"),
         ("nnUNetTrainerNoMirroring", "NoMirroring"),
+        ("nnUNetTrainer_100epochs", "100epochs"),  # nnU-Net splits names of folders by two underscores
     ],
 )
 def test_names_of_plans_tell_the_options_that_take_memory_and_no_others(trainer, network):
@@ -97,6 +98,18 @@ def test_preprocessed_data_are_those_of_nnunets_plans_where_they_are_equal_and_a
     assert shared["2d"]["data_identifier"] == own["2d"]["data_identifier"]  # not of plans with another spacing
     assert "-plans_name nnUNetRecaPlans_SwinUNETRReca_8G -c 2d\n" in said
     assert f"nnUNetv2_train 998 3d_fullres FOLD -tr {SWIN} -p nnUNetRecaPlans_SwinUNETRReca_8G" in said
+
+
+def test_data_that_plans_of_this_name_made_before_with_another_spacing_are_not_taken_for_theirs(home, capsys):
+    words = ("-gpu_memory_target", 4, "-c", "2d", "-overwrite_plans_name", "mine", "--overwrite")
+    run(capsys, *words)
+    (home / "mine_2d").mkdir()
+    (home / "mine_2d" / "case.pkl").touch()
+    assert "now: nnUNetv2_train" in run(capsys, *words)[1]
+    before = written(home, "mine")
+    before["configurations"]["2d"]["spacing"] = [9.0, 9.0]
+    (home / "mine.json").write_text(json.dumps(before))
+    assert "now: nnUNetv2_preprocess -d 998 -plans_name mine -c 2d" in run(capsys, *words)[1]
 
 
 def test_other_plans_of_the_name_are_replaced_only_if_told_and_configurations_of_somebodys_own_stay(home, capsys):
@@ -148,6 +161,7 @@ def test_like_plans_for_what_nnunets_own_network_takes_with_other_plans(home, fo
         (("-gpu_memory_target", 4, "-pl", "Planner"), SWIN, "expected a planner of nnU-Net, such as"),
         (("-gpu_memory_target", 4, "-c", "4d"), SWIN, "got 4d; it plans 3d_lowres"),
         (("-gpu_memory_target", 4, "-c", "3d_fullres"), "nnUNetTrainerDATransUnet", "use the configuration 2d"),
+        (("-gpu_memory_target", 4, "-overwrite_plans_name", "a__b"), SWIN, "without __, by which nnU-Net splits"),
         (("--like", "nnUNetPlan"), SWIN, "Dataset998_Drawn, none yet, got 'nnUNetPlan'"),
     ],
 )

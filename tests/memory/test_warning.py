@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.trainer_factory import initialized_trainer
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from support.trainer_factory import initialized_trainer, new_trainer
 
 from nnunet_reca.memory import TrainingMemory
 from nnunet_reca.memory.warning import memory_warning
@@ -46,3 +47,18 @@ def test_a_trainer_says_before_it_starts_that_the_card_is_too_small(folders):
     log = Path(trainer.log_file).read_text(encoding="utf-8")
     assert log.count("a training step takes about") == 1 and "0.0 of 1.0 GB are free" in log
     assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_training_that_starts_afresh_is_estimated_once_with_its_batch(folders, monkeypatch, rank):
+    """nnU-Net builds the network and knows the batch only when the training starts, on every device of it."""
+    trainer = new_trainer(folders, "nnUNetTrainerPrimusSReca_tiny", "3d_fullres")
+    trainer.device, trainer.local_rank = torch.device("cuda", rank), rank
+    monkeypatch.setattr(type(trainer), "initialize", lambda self: setattr(self, "batch_size", 2))
+    monkeypatch.setattr(nnUNetTrainer, "on_train_start", lambda self: None)
+    monkeypatch.setattr(type(trainer), "_memory_of_card", lambda self: (1000, GB))
+    trainer.on_train_start()
+    log = Path(trainer.log_file)
+    text = log.read_text(encoding="utf-8") if log.exists() else ""
+    assert text.count("a training step takes about") == (rank == 0)
+    assert "not estimated" not in text

@@ -17,12 +17,17 @@ PLANNED = {
 }
 
 
-def initialized_trainer(folders, name, configuration, dataset=DATASET_JSON, planned=PLANNED, device=CPU):
-    """A trainer with its network and optimizer; ``folders`` holds nnU-Net's three folders, to which variables point."""
+def new_trainer(folders, name, configuration, dataset=DATASET_JSON, planned=PLANNED, device=CPU):
+    """A trainer; ``folders`` holds nnU-Net's three folders, to which variables point."""
     stored = folders / "preprocessed" / "Dataset999_Test" / "nnUNetPlans_test"
     stored.mkdir(parents=True, exist_ok=True)
     (stored / "a.b2nd").touch()
-    trainer = getattr(trainers, name)(make_plans(**planned), configuration, 0, copy.deepcopy(dataset), device)
+    return getattr(trainers, name)(make_plans(**planned), configuration, 0, copy.deepcopy(dataset), device)
+
+
+def initialized_trainer(folders, name, configuration, dataset=DATASET_JSON, planned=PLANNED, device=CPU):
+    """A trainer with its network and optimizer."""
+    trainer = new_trainer(folders, name, configuration, dataset, planned, device)
     trainer.initialize()
     trainer.network.train()
     return trainer
