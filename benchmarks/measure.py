@@ -1,6 +1,7 @@
 """What the benchmarks share: alternating timings, peak memory of a process of its own, versions, results as JSON."""
 
 import argparse
+import gc
 import json
 import multiprocessing
 import os
@@ -57,6 +58,7 @@ def alternate(works: Mapping[str, Work], arguments: argparse.Namespace) -> dict[
 def _peak_on_cuda(build: Callable[..., Work], arguments: tuple[Any, ...]) -> float:
     torch._dynamo.reset()  # what other networks were compiled to counts against a limit
     work = build(*arguments)
+    gc.collect()  # networks before it may be held by cycles
     before = torch.cuda.memory_allocated()
     work()
     torch.cuda.reset_peak_memory_stats()

@@ -59,8 +59,8 @@ class _InstanceNormLeakyReLU(torch.autograd.Function):
         """With z the normalised map: dx = r (dz - mean(dz) - z mean(dz z)), the gradient of a norm of z scaled by r."""
         y, rstd = ctx.saved_tensors
         shape = (1, -1, *y.shape[2:])
-        dz = torch.where(y < 0, grad * ctx.slope, grad).reshape(shape)
-        z = torch.where(y < 0, y / ctx.slope, y).reshape(shape)
+        dz = torch.where(y > 0, grad, grad * ctx.slope).reshape(shape)  # at 0 as PyTorch's leaky_relu
+        z = torch.where(y > 0, y, y / ctx.slope).reshape(shape)
         nothing, one = torch.zeros_like(rstd), torch.ones_like(rstd)
         dx, _, _ = torch.ops.aten.native_batch_norm_backward(
             dz, z, rstd, None, None, nothing, one, True, ctx.eps, [True, False, False]

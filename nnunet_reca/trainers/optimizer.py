@@ -56,25 +56,31 @@ class _ClipInStep:
     def __init__(self, gradient_norm: float) -> None:
         self.gradient_norm = gradient_norm
         self.given: dict[str, Tensor | None] = {}
+        self.ours: dict[str, Tensor] = {}
 
     def before(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        there = {name: vars(optimizer)[name] for name in ("grad_scale", "found_inf") if name in vars(optimizer)}
+        # ours are those of a step that failed
+        self.given = {name: value for name, value in there.items() if value is not self.ours.get(name, optimizer)}
         gradients = _aligned_gradients(optimizer)
         if not gradients:
             return
-        self.given = {name: vars(optimizer)[name] for name in ("grad_scale", "found_inf") if name in vars(optimizer)}
         scale, found_inf = self.given.get("grad_scale"), self.given.get("found_inf")
         norm = total_norm(gradients).float()
         least = 1.0 if scale is None else scale
         bad = norm.isfinite().logical_not()
-        vars(optimizer)["grad_scale"] = (norm / self.gradient_norm).clamp(min=least)
-        vars(optimizer)["found_inf"] = (bad if found_inf is None else bad.logical_or(found_inf)).float()
+        self.ours = {
+            "grad_scale": (norm / self.gradient_norm).clamp(min=least),
+            "found_inf": (bad if found_inf is None else bad.logical_or(found_inf)).float(),
+        }
+        vars(optimizer).update(self.ours)
 
     def after(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         """The gradient scaler takes its own tensors away after the step."""
         for name in ("grad_scale", "found_inf"):
             vars(optimizer).pop(name, None)
         vars(optimizer).update(self.given)
-        self.given = {}
+        self.given, self.ours = {}, {}
 
 
 class _ClipBeforeStep:

@@ -62,6 +62,25 @@ def test_steps_equal_those_of_a_plain_adamw_on_clipped_gradients(implementation,
         torch.testing.assert_close(parameter.grad, expected.grad, rtol=2e-6, atol=0)
 
 
+def test_a_step_that_fails_leaves_the_next_one_as_it_would_be(implementation):
+    networks = [small_network(), small_network()]
+    optimizers = [build_optimizer(network, BASE) for network in networks]
+
+    def fail(*arguments):
+        raise RuntimeError("out of memory")
+
+    set_gradients(networks[0], 0, 30.0)
+    hook = optimizers[0].register_step_pre_hook(fail)  # after ours
+    with pytest.raises(RuntimeError):
+        optimizers[0].step()
+    hook.remove()
+    for network, optimizer in zip(networks, optimizers, strict=True):
+        set_gradients(network, 1, 0.5)
+        optimizer.step()
+    for first, second in zip(*(network.parameters() for network in networks), strict=True):
+        torch.testing.assert_close(first, second, atol=0, rtol=0)
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_gradient_that_is_not_finite_changes_neither_parameters_nor_state(implementation, value):
     network = small_network()
