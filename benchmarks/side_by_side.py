@@ -31,7 +31,7 @@ class Checkout:
         environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": str(threads)}
         command = [sys.executable, "-W", "ignore", __file__, "--worker", variant, str(threads), clock]
         self.process = subprocess.Popen(
-            command, env=environment, cwd=root, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            command, env=environment, cwd=root, encoding="utf-8", stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
         self.about = self.ask("about", "")
 
@@ -52,7 +52,7 @@ class Checkout:
 
 def work(variant: str, threads: int, clock: str) -> None:
     """Answer requests, a line each, until the input ends."""
-    answers = os.fdopen(os.dup(1), "w")
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what libraries print is no answer
     import step
     import torch

@@ -26,6 +26,7 @@ REFUSED = {
     "nnunet_reca.cli.convert_weights": ("x.pt", "-tr", "nnUNetTrainer", "-d", "1", "-c", "2d", "-o", "{path}"),
     "nnunet_reca.cli.doctor": (),
     "nnunet_reca.cli.explain": ("-i", "{path}", "-m", "{path}", "-o", "out"),
+    "nnunet_reca.cli.plan": ("-d", "{path}", "-tr", "nnUNetTrainer", "-gpu_memory_target", "4"),
     "nnunet_reca.cli.study": ("{path}/study.yaml",),
     str(ROOT / "examples" / "demo.py"): ("--folder", "{path}"),
 }
