@@ -94,8 +94,8 @@ def cuts_of(folder: Path) -> dict[str, Any]:
     return {"cases": len(list(folder.iterdir())), "cuts": means[0], "logits": means[1]}
 
 
-def collect(study: Path, cut: Path | None, output: Path) -> None:
-    """One file of what the comparison of a study found, case by case, and of what the cuts did."""
+def collect(study: Path, also: list[Path], cut: Path | None, output: Path) -> None:
+    """One file of what the comparison of a study found, case by case, of others' differences, and of what cuts did."""
     import yaml
 
     (report,) = study.glob("*/comparison")
@@ -105,6 +105,8 @@ def collect(study: Path, cut: Path | None, output: Path) -> None:
     content["study"] = yaml.safe_load((study / "study.yaml").read_text(encoding="utf-8"))
     with (report / "cases.csv").open(encoding="utf-8") as file:
         content["dice"] = _by_case(csv.DictReader(file))
+    for other in also:
+        content["differences"] += json.loads((other / "results.json").read_text(encoding="utf-8"))["differences"]
     if cut is not None:
         content["cuts"] = {folder.name: cuts_of(folder) for folder in sorted(cut.iterdir())}
     output.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
@@ -146,9 +148,9 @@ def figure(file: Path, output: Path) -> None:
     left.set_yticks(range(len(runs)), [_short(model) for model in runs])
     left.set_ylim(len(runs) - 0.4, -0.6)
     left.set_xlabel("Dice (%), runs and their mean")
-    right.set_yscale("log")
+    right.set_ylim(bottom=0)
     right.set_xlabel("layer")
-    right.set_ylabel("standard deviation of a query's logits")
+    right.set_ylabel("deviation of a query's logits")
     figure.savefig(output, dpi=150)
 
 
@@ -179,6 +181,7 @@ def main() -> None:
     task.add_argument("-o", type=Path, required=True)
     task = tasks.add_parser("collect", help="one JSON file of a study")
     task.add_argument("--study", type=Path, required=True)
+    task.add_argument("--also", type=Path, nargs="+", default=[], help="comparisons with another reference")
     task.add_argument("--cuts", type=Path)
     task.add_argument("-o", type=Path, required=True)
     task = tasks.add_parser("figure", help="a picture of such a file")
@@ -196,7 +199,7 @@ def main() -> None:
     elif arguments.task == "cuts":
         cuts(*(getattr(arguments, name) for name in ("dataset", "configuration", "fold", "trainers", "cases", "o")))
     else:
-        collect(arguments.study, arguments.cuts, arguments.o)
+        collect(arguments.study, arguments.also, arguments.cuts, arguments.o)
 
 
 if __name__ == "__main__":
