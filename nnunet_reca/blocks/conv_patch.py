@@ -57,7 +57,7 @@ class ConvPatchEmbed(nn.Module):
 class ConvMerging(nn.Module):
     """GELU, norm, strided convolution: (B, *S, dim) -> (B, *(S / stride), 2 dim), contiguous.
 
-    Hooks of the convolution itself are not called, see :func:`nnunet_reca.ops.convolve_tokens.convolve_tokens`.
+    Hooks of the convolution itself are not called, see ``ops.convolve_tokens``.
     """
 
     def __init__(self, dim: int, stride: Sequence[int]) -> None:

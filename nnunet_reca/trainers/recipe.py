@@ -91,6 +91,6 @@ def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, 
 
 
 def build_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """AdamW of the recipe, see :func:`nnunet_reca.trainers.optimizer.clipped_adamw`."""
+    """AdamW of the recipe, see ``clipped_adamw``."""
     groups = parameter_groups(network, recipe.weight_decay)
     return clipped_adamw(groups, lr=recipe.initial_lr, betas=recipe.betas, gradient_norm=recipe.gradient_norm)
