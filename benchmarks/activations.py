@@ -35,7 +35,7 @@ class Step:
         self.kind, patch, self.feature_size, self.batch_size = step.CASES[case]
         self.configuration_manager = SimpleNamespace(patch_size=patch)
 
-    def build_network_architecture(self, *_: Any) -> nn.Module:
+    def build_network_architecture(self, plans_manager: None, *_: Any) -> nn.Module:
         with torch.device("cpu"):  # MONAI reads numbers from tensors while it is built
             name, patch = self.variant.removeprefix("monai_"), self.configuration_manager.patch_size
             variant = self.variant if name != "checkpoint" else "monai"

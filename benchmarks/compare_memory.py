@@ -159,6 +159,8 @@ def main() -> None:
     parser.add_argument("--shape", type=int, nargs=3, default=(150, 512, 512))
     parser.add_argument("--folder", type=Path, help="for the volumes, deleted afterwards; default: a temporary one")
     arguments = parser.parse_args()
+    if arguments.folder is not None:
+        arguments.folder.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(dir=arguments.folder))
     try:
         generate(folder, arguments.cases, tuple(arguments.shape))

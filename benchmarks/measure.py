@@ -91,19 +91,22 @@ def peak_memory(build: Callable[..., Work], *arguments: Any, options: argparse.N
     """
     if options.device == "cuda":  # the allocator counts, in any process
         return round(_peak_on_cuda(build, arguments), 1)
-    context = multiprocessing.get_context("spawn")
-    os.environ["MALLOC_MMAP_THRESHOLD_"] = str(2**16)  # of glibc, in the new processes
-    peaks = []
-    for _ in range(options.processes):
-        receiver, sender = context.Pipe(duplex=False)
-        process = context.Process(target=_peak, args=(build, arguments, options.threads, sender))
-        process.start()
-        sender.close()
-        try:
-            peaks.append(receiver.recv())
-        finally:
-            process.join()
+    peaks = [in_process(_peak, build, arguments, options.threads) for _ in range(options.processes)]
     return round(statistics.median(peaks), 1)
+
+
+def in_process(target: Callable[..., None], *arguments: Any, method: str = "spawn") -> Any:
+    """What ``target(*arguments, pipe)`` sends, run in a process of its own whose freed memory goes back at once."""
+    os.environ["MALLOC_MMAP_THRESHOLD_"] = str(2**16)  # of glibc, read when a process is spawned
+    context = multiprocessing.get_context(method)
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=target, args=(*arguments, sender))
+    process.start()
+    sender.close()
+    try:
+        return receiver.recv()
+    finally:
+        process.join()
 
 
 def _processor() -> str:

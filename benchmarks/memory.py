@@ -14,7 +14,6 @@ only, one thread. The last line is one JSON object. For example::
 import copy
 import gc
 import json
-import multiprocessing
 import os
 import statistics
 import sys
@@ -26,7 +25,7 @@ import torch
 from torch import Tensor
 
 from nnunet_reca.memory import training_memory
-from nnunet_reca.memory.rehearsal import lay_out_network, new_trainer, trainer_class
+from nnunet_reca.memory.rehearsal import build_network, new_trainer, trainer_class
 
 DATASET = {
     "channel_names": {"0": "MRI"},
@@ -116,14 +115,7 @@ class Step:
     def __init__(self, name: str, plans: dict[str, Any]) -> None:
         kind = trainer_class(name)
         self.trainer = trainer = new_trainer(kind, plans, "planned", DATASET, torch.device("cpu"), None)
-        network = trainer.build_network_architecture(
-            trainer.plans_manager,
-            trainer.configuration_manager,
-            trainer.num_input_channels,
-            trainer.label_manager.num_segmentation_heads,
-            trainer.enable_deep_supervision,
-        )
-        trainer.network = lay_out_network(trainer, network).train()
+        trainer.network = build_network(trainer).train()
         trainer.optimizer, trainer.lr_scheduler = trainer.configure_optimizers()
         trainer.loss = trainer._build_loss()
         self.saved: dict[int, tuple[Tensor, int]] = {}
@@ -179,15 +171,8 @@ def row(name: str, patch: list[int], batch: int, strides: tuple[list[int], ...])
     """Estimate and measurement of a plan."""
     plans = plan(patch, batch, strides)
     estimate = training_memory(name, copy.deepcopy(plans), "planned", DATASET, device="cpu")
-    context = multiprocessing.get_context("fork")  # imports are done: a new process would take seconds for them
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=take_steps, args=(name, plans, sender))
-    process.start()
-    sender.close()
-    try:
-        measured, once, saved = receiver.recv()
-    finally:
-        process.join()
+    # forked, as imports are done: a new process would take seconds for them
+    measured, once, saved = measure.in_process(take_steps, name, plans, method="fork")
     estimated = (estimate.total - estimate.parameters) / 2**20
     return {
         "trainer": name,

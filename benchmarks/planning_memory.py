@@ -9,13 +9,12 @@ trainer. The last line is one JSON object. Run::
 
 import argparse
 import json
-import multiprocessing
 import os
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from measure import environment, resident
+from measure import environment, in_process, resident
 
 from nnunet_reca.cli import plan as command
 
@@ -68,20 +67,6 @@ def _steps(trainer: str, plans: dict[str, Any], configuration: str, dataset_json
         pipe.send((resident("VmHWM") - start) * 2**20)
 
 
-def measured(*arguments: Any) -> int:
-    """Bytes above the start of a process that trains two steps."""
-    os.environ["MALLOC_MMAP_THRESHOLD_"] = str(2**16)  # of glibc: freed memory goes back to the system
-    context = multiprocessing.get_context("spawn")
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_steps, args=(*arguments, sender))
-    process.start()
-    sender.close()
-    try:
-        return int(receiver.recv())
-    finally:
-        process.join()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
@@ -97,7 +82,7 @@ def main() -> None:
     for trainer in options.trainers:
         plans, dataset_json, estimate = planned(options.dataset, trainer, options.configuration, options.gb)
         made = plans["configurations"][options.configuration]
-        taken = measured(trainer, plans, options.configuration, dataset_json)
+        taken = int(in_process(_steps, trainer, plans, options.configuration, dataset_json))
         row = {
             "dataset": plans["dataset_name"],
             "configuration": options.configuration,

@@ -19,6 +19,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import measure
+
 HERE = Path(__file__).resolve().parent
 CASES = ("nnformer_64_b1", "swin_unet_224_b4", "da_transunet_224_b2")
 KINDS = ("inference", "step")
@@ -145,10 +147,7 @@ def main() -> None:
                 print(f"| {case} | {threads} | {kind} | {shown} | {row['difference']:.1e} |", flush=True)
         for checkout in checkouts.values():
             checkout.close()
-    if arguments.output:
-        arguments.output.parent.mkdir(parents=True, exist_ok=True)
-        arguments.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps(result))
+    measure.finish(result, arguments.output)
 
 
 if __name__ == "__main__":

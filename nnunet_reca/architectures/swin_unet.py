@@ -109,21 +109,14 @@ class SwinUnetDecoder(SupervisedDecoder):
             levels.append(x)
         return self.logits([*levels, self.norm(x)])
 
-    def logits(self, levels: Sequence[Tensor]) -> Tensor | list[Tensor]:
-        """Logits of the maps, of which the last is expanded to full resolution."""
-        finest = self._expanded_logits(levels[-1])
-        if not self.deep_supervision:
-            return finest
-        coarser = zip(self.seg_layers[1:], reversed(levels[:-1]), strict=True)
-        return [finest, *(head(level) for head, level in coarser)]
-
-    def _expanded_logits(self, x: Tensor) -> Tensor:
+    def finest_logits(self, level: Tensor) -> Tensor:
         """The head comes before the expanded tokens are put in their places: there are fewer logits than channels."""
 
         def windows(tokens: Tensor) -> Tensor:
             return self.seg_layers[0](self.final_expand.windows(tokens))
 
-        found = join_parts(x, windows, self.final_expand.expand.out_features) if infers_on_cpu(x) else windows(x)
+        channels = self.final_expand.expand.out_features
+        found = join_parts(level, windows, channels) if infers_on_cpu(level) else windows(level)
         return channels_first(arrange(found, self.final_expand.stride))
 
 

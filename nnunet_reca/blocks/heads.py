@@ -33,6 +33,12 @@ class SupervisedDecoder(Checkpointing):
 
     def logits(self, levels: Sequence[Tensor]) -> Tensor | list[Tensor]:
         """Logits of the maps, one per level, the coarsest first as decoders compute them."""
-        if self.deep_supervision:
-            return [head(level) for head, level in zip(self.seg_layers, reversed(levels), strict=True)]
-        return self.seg_layers[0](levels[-1])
+        finest = self.finest_logits(levels[-1])
+        if not self.deep_supervision:
+            return finest
+        coarser = zip(self.seg_layers[1:], reversed(levels[:-1]), strict=True)
+        return [finest, *(head(level) for head, level in coarser)]
+
+    def finest_logits(self, level: Tensor) -> Tensor:
+        """Logits at full resolution."""
+        return self.seg_layers[0](level)

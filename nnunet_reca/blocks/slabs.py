@@ -57,14 +57,12 @@ def residual_block(
         slab_bytes: size of a slab.
         method: of the convolutions, see :class:`nnunet_reca.ops.slabs.SlabConvolution`; default the fastest.
     """
-    dtype = slab_dtype(x)
-    x = x.to(dtype, memory_format=torch.channels_last_3d)
+    x = x.to(slab_dtype(x), memory_format=torch.channels_last_3d)
 
     def write(item: int, out: Tensor, start: int) -> None:
         out.copy_(x[item : item + 1, :, start : start + out.shape[2]])
 
-    with torch.autocast("cpu", enabled=False):  # the dtype is chosen here
-        return _refine(weights.to(dtype), write, x, slab_bytes, method)
+    return _refine(weights, write, x, slab_bytes, method)
 
 
 def up_block(
@@ -94,8 +92,7 @@ def up_block(
         upsample_slices(x[item : item + 1], upsample, upsampled, start)
         beside.copy_(skip[item : item + 1, :, start : start + out.shape[2]])
 
-    with torch.autocast("cpu", enabled=False):  # the dtype is chosen here
-        return _refine(refine.to(dtype), write, skip, slab_bytes, method)
+    return _refine(refine, write, skip, slab_bytes, method)
 
 
 def convolution_in_slabs(
@@ -149,15 +146,17 @@ def _refine(
         weights: of the block.
         write: writes slices of an item of the batch, called as ``write(item, out, start)``, see
             :func:`nnunet_reca.ops.slabs.iterate_slabs`.
-        like: any map of the input's batch, dtype and spatial size; the input itself where C_in = C_out.
+        like: any map of the input's batch and spatial size, in the dtype of all that is computed, whatever autocast
+            says; the input itself where C_in = C_out.
     """
-    voxels = like.shape[2:].numel()
+    weights, voxels = weights.to(like.dtype), like.shape[2:].numel()
     kernels = (weights.conv1, weights.conv2)
-    convs = [SlabConvolution(kernel, method or convolution_method(kernel, voxels)) for kernel in kernels]
     result = empty_map(like, like.shape[0], len(weights.conv2), like.shape[2:])
-    for item in range(len(like)):
-        one = slice(item, item + 1)
-        _refine_item(weights, partial(write, item), convs, like[one], result[one], slab_bytes)
+    with torch.autocast("cpu", enabled=False):
+        convs = [SlabConvolution(kernel, method or convolution_method(kernel, voxels)) for kernel in kernels]
+        for item in range(len(like)):
+            one = slice(item, item + 1)
+            _refine_item(weights, partial(write, item), convs, like[one], result[one], slab_bytes)
     return result
 
 

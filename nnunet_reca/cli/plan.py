@@ -4,7 +4,6 @@ import argparse
 import functools
 import math
 import sys
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -33,9 +32,7 @@ def step_memory(trainer: str, plans: Plans, configuration: str, dataset_json: di
     from nnunet_reca.memory import RESERVE, training_memory
 
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of nnU-Net's gradient scaler, which misses CUDA
-            found = training_memory(trainer, plans, configuration, dataset_json, device=device)
+        found = training_memory(trainer, plans, configuration, dataset_json, device=device)
         return found.total + RESERVE[device]
     except ValueError:
         raise

@@ -109,7 +109,7 @@ def _backward_inside_on_cpu(grad: Tensor, x: Tensor, weight: Tensor, *more: Any)
 
 
 # PyTorch's codes of the implementations of scaled dot-product attention, aten/src/ATen/native/transformers/sdp_utils.h
-_MATH, _FLASH, _EFFICIENT = 0, 1, 2
+MATH, FLASH, EFFICIENT = 0, 1, 2
 _HALF = (torch.float16, torch.bfloat16)
 
 
@@ -121,10 +121,10 @@ def _attention_on_cuda(
     9 and 10 prefer cuDNN's where no mask wants a gradient, which saves as much.
     """
     if attn_mask is None and q.dtype in _HALF and q.shape[-1] <= 256:
-        return _FLASH
+        return FLASH
     aligned = 8 if q.dtype in _HALF else 4
     usable = q.dtype in (*_HALF, torch.float32) and not (q.shape[-1] % aligned or v.shape[-1] % aligned)
-    return _EFFICIENT if usable else _MATH
+    return EFFICIENT if usable else MATH
 
 
 def _attention_on_cpu(
@@ -132,7 +132,7 @@ def _attention_on_cpu(
 ) -> int:
     """PyTorch's choice: flash, unless the mask wants a gradient, which the kernel cannot give."""
     wants = attn_mask is not None and attn_mask.requires_grad
-    return _MATH if wants or dropout_p or q.shape[-1] != v.shape[-1] else _FLASH
+    return MATH if wants or dropout_p or q.shape[-1] != v.shape[-1] else FLASH
 
 
 CPU = Backend(

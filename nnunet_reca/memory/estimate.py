@@ -1,5 +1,6 @@
 """Peak memory of a training step, found without allocating any of it."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -80,17 +81,19 @@ def training_memory(
         ValueError: for an unknown trainer, configuration or device, or a plan that does not suit the network.
     """
     _check(plans, configuration, device, patch_size, batch_size)
-    from nnunet_reca.memory.backends import BACKENDS
-    from nnunet_reca.memory.rehearsal import Rehearsal, new_trainer, patched, random_numbers_kept, trainer_class
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that there is no CUDA device, which is not needed
+        from nnunet_reca.memory.backends import BACKENDS
+        from nnunet_reca.memory.rehearsal import Rehearsal, new_trainer, patched, random_numbers_kept, trainer_class
 
-    kind = trainer_class(trainer) if isinstance(trainer, str) else trainer
-    backend = BACKENDS[device]
-    with random_numbers_kept():
-        plans = patched(plans, configuration, patch_size, batch_size)
-        rehearsal = Rehearsal(
-            new_trainer(kind, plans, configuration, dataset_json, backend.device, batch_size), backend
-        )
-        rehearsal.step()
+        kind = trainer_class(trainer) if isinstance(trainer, str) else trainer
+        backend = BACKENDS[device]
+        with random_numbers_kept():
+            plans = patched(plans, configuration, patch_size, batch_size)
+            rehearsal = Rehearsal(
+                new_trainer(kind, plans, configuration, dataset_json, backend.device, batch_size), backend
+            )
+            rehearsal.step()
     parts = {kind.value: size for kind, size in rehearsal.ledger.peak.items()}
     return TrainingMemory(**parts, saved=rehearsal.saved, device=device)
 

@@ -6,10 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nnunet_reca.memory.backends import CUDA, aten
+from nnunet_reca.memory.backends import CUDA, EFFICIENT, FLASH, aten
 
-#: PyTorch's codes, as :mod:`nnunet_reca.memory.backends` has them
-FLASH, EFFICIENT = 1, 2
 #: rows of a bias begin at multiples of this many numbers
 ALIGNMENT = 8
 

@@ -7,7 +7,6 @@ import io
 import os
 import random
 import tempfile
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from unittest import mock
@@ -42,7 +41,8 @@ class Rehearsal:
         self.ledger = Ledger(backend.unit)
         self.pretence = Pretence(backend, self.ledger)
         self.saved = 0
-        trainer.network = _network(trainer)
+        with torch.device("meta"):
+            trainer.network = build_network(trainer)
 
     def step(self) -> None:
         """Fill the ledger: its peak is that of the step."""
@@ -122,8 +122,6 @@ def new_trainer(
         variables = {"nnUNet_results": folder, "nnUNet_wandb_enabled": "0"}
         stack.enter_context(mock.patch.dict(os.environ, variables))
         stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
-        stack.enter_context(warnings.catch_warnings())
-        warnings.simplefilter("ignore")  # that there is no CUDA device, which is not needed
         trainer = kind(plans, configuration, 0, copy.deepcopy(dict(dataset_json)), device)
     trainer.is_ddp, trainer.grad_scaler = False, None
     trainer._do_i_compile = lambda: False
@@ -134,27 +132,21 @@ def new_trainer(
     return trainer
 
 
-def _network(trainer: nnUNetTrainer) -> nn.Module:
-    """The trainer's network on the meta device, laid out as it trains."""
+def build_network(trainer: nnUNetTrainer) -> nn.Module:
+    """The trainer's network on the default device, laid out as it trains."""
     chosen = trainer.configuration_manager
     about: tuple[Any, ...] = trainer.plans_manager, chosen
     if "plans_manager" not in inspect.signature(trainer.build_network_architecture).parameters:
         # as before nnU-Net 2.8, which takes such trainers, too
         names = chosen.network_arch_class_name, chosen.network_arch_init_kwargs
         about = *names, chosen.network_arch_init_kwargs_req_import
-    with torch.device("meta"):
-        network = trainer.build_network_architecture(
-            *about,
-            trainer.num_input_channels,
-            trainer.label_manager.num_segmentation_heads,
-            trainer.enable_deep_supervision,
-        )
-    return lay_out_network(trainer, network)
-
-
-def lay_out_network(trainer: nnUNetTrainer, network: nn.Module) -> nn.Module:
-    """The network as a trainer of this package lays it out; those of others leave it."""
-    lay_out = getattr(trainer, "lay_out", None)
+    network = trainer.build_network_architecture(
+        *about,
+        trainer.num_input_channels,
+        trainer.label_manager.num_segmentation_heads,
+        trainer.enable_deep_supervision,
+    )
+    lay_out = getattr(trainer, "lay_out", None)  # trainers of others leave it as it is
     return network if lay_out is None else lay_out(network)
 
 

@@ -7,7 +7,6 @@ counted without deep supervision, as in prediction. FLOPs are ``torch.utils.flop
 import contextlib
 import io
 import statistics
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -115,8 +114,7 @@ def _estimated_memory(model: Model) -> float | None:
     trainer, _ = _trainer(model.name.trainer)
     plans, dataset_json = read_json(model.plans_file), read_json(model.dataset_file)
     try:
-        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of nnU-Net's gradient scaler, which misses CUDA
+        with contextlib.redirect_stdout(io.StringIO()):
             return training_memory(trainer, plans, model.name.configuration, dataset_json).total / 2**30
     except Exception:  # networks of others may do anything
         return None

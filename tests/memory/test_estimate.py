@@ -8,7 +8,7 @@ import torch
 from support.plan_factory import DATASET_JSON, KINDS, make_configuration, make_plans
 
 from nnunet_reca.memory import training_memory
-from nnunet_reca.memory.rehearsal import lay_out_network, new_trainer, trainer_class
+from nnunet_reca.memory.rehearsal import build_network, new_trainer, trainer_class
 
 PLANS = make_plans(
     **{
@@ -25,10 +25,7 @@ def estimate(trainer, configuration="3d_fullres", device="cuda", dataset=DATASET
 def saved_by_a_real_step(name, configuration):
     """Bytes of storages that a forward pass saves, parameters and buffers excepted, in units of the CPU's allocator."""
     trainer = new_trainer(trainer_class(name), PLANS, configuration, DATASET_JSON, torch.device("cpu"), None)
-    network = trainer.build_network_architecture(
-        trainer.plans_manager, trainer.configuration_manager, 1, 3, trainer.enable_deep_supervision
-    )
-    network = lay_out_network(trainer, network).train()
+    network = build_network(trainer).train()
     known = {t.untyped_storage().data_ptr() for t in (*network.parameters(), *network.buffers())}
     kept = {}
 
