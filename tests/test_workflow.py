@@ -2,7 +2,7 @@
 
 The trainings are a few steps long; what is checked is that every command finds its input, and what it writes. One
 model is planned, trained, predicted and exported as a user does it, by processes of their own that spawn workers; the
-others follow in one interpreter.
+others follow in processes that have imported nnU-Net already.
 """
 
 import json
@@ -10,7 +10,6 @@ import pickle
 import re
 import shutil
 import subprocess
-import time
 from pathlib import Path
 
 import numpy as np
@@ -33,10 +32,10 @@ TRAINING_CASES = 5
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory):
     """Planned and preprocessed data set of five training cases."""
-    workspace = Workspace(tmp_path_factory.mktemp("workflow"))
-    copy_cases(EXAMPLE, workspace.folder / "raw" / NAME, TRAINING_CASES)
-    workspace.run("nnUNetv2_plan_and_preprocess", "-d", 4, "-c", *CONFIGURATIONS, "-np", 1, "-npfp", 1)
-    return workspace
+    with Workspace(tmp_path_factory.mktemp("workflow")) as workspace:
+        copy_cases(EXAMPLE, workspace.folder / "raw" / NAME, TRAINING_CASES)
+        workspace.run("nnUNetv2_plan_and_preprocess", "-d", 4, "-c", *CONFIGURATIONS, "-np", 1, "-npfp", 1)
+        yield workspace
 
 
 @pytest.fixture(scope="module")
@@ -179,11 +178,9 @@ def test_best_configuration_compares_all_models_and_their_ensembles(best):
 def test_postprocessing_of_the_best_configuration_applies(trained, best, predicted):
     chosen = best["best_model_or_ensemble"]
     target = trained.folder / "postprocessed"
-    trained.run(
-        *("nnUNetv2_apply_postprocessing", "-i", predicted, "-o", target, "-np", 1),
-        *("-pp_pkl_file", chosen["postprocessing_file"], "-plans_json", chosen["some_plans_file"]),
-        *("-dataset_json", trained.model(RECA, "3d_fullres") / "dataset.json"),
-    )
+    words = ("nnUNetv2_apply_postprocessing", "-i", predicted, "-o", target, "-np", 1)
+    files = ("-pp_pkl_file", chosen["postprocessing_file"], "-plans_json", chosen["some_plans_file"])
+    trained.run_all((*words, *files, "-dataset_json", trained.model(RECA, "3d_fullres") / "dataset.json"))
     assert pickle.loads(Path(chosen["postprocessing_file"]).read_bytes())
     for name in ("plain", "large"):
         before, after = read(predicted / f"{name}.nii.gz"), read(target / f"{name}.nii.gz")
@@ -193,7 +190,7 @@ def test_postprocessing_of_the_best_configuration_applies(trained, best, predict
 def test_exported_model_predicts_the_same_elsewhere_without_preprocessed_data(trained, scans, tmp_path):
     archive = tmp_path / "model.zip"
     words = ("nnUNetv2_export_model_to_zip", "-d", 4, "-o", archive, "-c", "3d_fullres", "-f", 0, "-tr", RECA)
-    trained.run(*words, "--not_strict")
+    trained.run_all((*words, "--not_strict"))
     elsewhere = tmp_path / "results"
     elsewhere.mkdir()
     variables = {"nnUNet_results": str(elsewhere), "nnUNet_raw": "", "nnUNet_preprocessed": ""}
@@ -230,10 +227,9 @@ def test_2d_network_asked_for_3d_names_the_configuration_to_use(workspace):
 def test_wrong_trainer_option_stops_at_once_and_leaves_results_alone(trained):
     fold = trained.model(RECA, "3d_fullres") / "fold_0"
     before = {p: p.stat().st_mtime_ns for p in fold.rglob("*")}
-    start = time.time()
     words = ("nnUNetv2_train", 4, "3d_fullres", 0, "-tr", RECA.replace("_tiny", "_huge"), "-device", "cpu")
     failed = subprocess.run(trained.command(*words), env=trained.environment, capture_output=True, text=True)
     assert failed.returncode != 0
     assert "expected a trainer name of the form nnUNetTrainer<" in failed.stderr
-    assert time.time() - start < 120
+    assert "Epoch" not in failed.stdout
     assert {p: p.stat().st_mtime_ns for p in fold.rglob("*")} == before

@@ -10,7 +10,13 @@ from support.workspace import Workspace
 
 @pytest.fixture(scope="session")
 def workspace(tmp_path_factory):
-    workspace = Workspace(tmp_path_factory.mktemp("features"))
+    with Workspace(tmp_path_factory.mktemp("features")) as workspace:
+        fill(workspace)
+        yield workspace
+
+
+def fill(workspace):
+    """Make, plan and preprocess the data sets."""
     for make in (make_plain, make_regions, make_channels, make_colour):
         make(workspace.folder / "raw")
     few = ("-np", 1, "-npfp", 1)
@@ -26,7 +32,6 @@ def workspace(tmp_path_factory):
     plans = json.loads(file.read_text())
     plans["configurations"]["3d_small"] = SMALL
     file.write_text(json.dumps(plans))
-    return workspace
 
 
 @pytest.fixture(scope="session")

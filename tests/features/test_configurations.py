@@ -36,7 +36,7 @@ class nnUNetTrainerStep(nnUNetTrainer):
 
 @pytest.fixture(scope="module")
 def trained(workspace):
-    """All trainings and predictions of this module, in one interpreter."""
+    """All trainings and predictions of this module."""
     mine = workspace.folder / "trainers"
     mine.mkdir()
     (mine / "my_trainers.py").write_text(OWN)

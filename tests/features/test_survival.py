@@ -43,8 +43,9 @@ def histories(workspace):
     workspace.environment |= repeatable
     workspace.command = lambda *words: [sys.executable, "-c", ONE_THREAD, *map(str, words[1:])]
     words = workspace.training(TRAINER, CONFIGURATION, dataset=PLAIN)
+    one_thread = ("python", "-c", ONE_THREAD, *words[1:])
     try:
-        workspace.run(*words, nnUNet_results=str(results["uninterrupted"]))
+        workspace.run_all(one_thread, nnUNet_results=str(results["uninterrupted"]))
         workspace.environment["nnUNet_results"] = str(results["killed"])
         torn = subprocess.run(
             [sys.executable, "-c", TORN + ONE_THREAD, *map(str, words[1:])],
@@ -53,7 +54,7 @@ def histories(workspace):
             text=True,
         )
         workspace.train_until_killed(TRAINER, CONFIGURATION, "Epoch 2", "--c", dataset=PLAIN)
-        log = workspace.run(*words, "--c")
+        (log,) = workspace.run_all((*one_thread, "--c"))
     finally:
         workspace.environment = before
         del workspace.command  # the class's again

@@ -8,7 +8,6 @@ import sys
 
 import pytest
 from support.copy_cases import copy_cases
-from support.preloaded import preloaded
 from support.workspace import EXAMPLE, Workspace
 
 from nnunet_reca.study.spec import STEPS
@@ -21,7 +20,6 @@ TWINS = ("nnUNetTrainerPrimusS_tiny_1epochs", "nnUNetTrainerPrimusSReca_tiny_1ep
 
 def test_two_twins_train_and_end_on_a_page(tmp_path):
     workspace = Workspace(tmp_path)
-    workspace.environment |= {"nnUNet_def_n_proc": "1"}
     raw = workspace.folder / "raw" / EXAMPLE.name
     copy_cases(EXAMPLE, raw, 5, 1)
     (scan,) = (raw / "imagesTs").iterdir()
@@ -30,9 +28,9 @@ def test_two_twins_train_and_end_on_a_page(tmp_path):
     shutil.copy(reference, raw / "labelsTs")
     study = tmp_path / "study"
     words = ("-d", 4, "-tr", *TWINS, "-f", 0, "--seeds", 7, "--device", "cpu", "-o", study, "--retries", 0)
-    alone = [f"{step}=1" for step in STEPS]  # every process that a command starts imports nnU-Net anew
-    with preloaded(workspace.environment) as commands:
-        path = os.pathsep.join([str(commands), os.environ["PATH"]])
+    alone = [f"{step}=1" for step in STEPS]  # two jobs beside each other
+    with workspace:
+        path = os.pathsep.join([str(workspace.preloaded), os.environ["PATH"]])
         options = ("--set-threads", *alone, "--cores", 2)
         said = workspace.run(sys.executable, "-m", "nnunet_reca.cli.study", *words, *options, PATH=path)
     page = study / EXAMPLE.name / "comparison" / "report.html"

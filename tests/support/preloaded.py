@@ -94,9 +94,12 @@ def attend(client: socket.socket) -> None:
         client.send(bytes([status if status >= 0 else 128 - status]))
         os._exit(0)
     client.close()
-    for number, file in enumerate(files):
+    for number, (name, file) in enumerate(zip(("stdin", "stdout", "stderr"), files, strict=True)):
         os.dup2(file, number)
         os.close(file)
+        stream = getattr(sys, name)  # of another kind of file, perhaps, than the one that it writes to from now on
+        mode, errors = "r" if name == "stdin" else "w", stream.errors
+        setattr(sys, name, open(number, mode, encoding=stream.encoding, errors=errors, closefd=False))
     command, words, folder, environment = json.loads(asked)
     os.chdir(folder)
     os.environ.clear()

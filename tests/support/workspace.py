@@ -1,8 +1,7 @@
 """nnU-Net's folders and commands, for tests that drive whole trainings."""
 
-import json
+import contextlib
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -13,43 +12,17 @@ from typing import Any
 import pytest
 import torch
 
+from support.preloaded import preloaded
+
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "Dataset004_Hippocampus"
-
-#: Runs several commands, each a list of words, in one interpreter: entry points, ``python -m`` and ``python -c``.
-#: Importing nnU-Net takes longer than what it does here. Its worker processes, which import it anew, are forked from a
-#: server that has imported it; as when they are spawned, they know nothing but what is sent to them. Commands that ask
-#: for as many threads as there are cores get those of ``OMP_NUM_THREADS``, as tests run beside each other.
-RUN_ALL = """
-import json, multiprocessing, os, runpy, sys
-from importlib.metadata import entry_points
-
-cores, context_of = os.cpu_count(), multiprocessing.get_context
-os.cpu_count = lambda: int(os.environ.get("OMP_NUM_THREADS", cores))
-server = context_of("forkserver")
-server.set_forkserver_preload(["nnunetv2.training.nnUNetTrainer.nnUNetTrainer"])
-multiprocessing.get_context = lambda method=None: server if method == "spawn" else context_of(method)
-
-for words in json.loads(sys.argv[1]):
-    print("$", *words, flush=True)
-    if words[:2] == ["python", "-c"]:
-        sys.argv = words[1:2] + words[3:]
-        exec(words[2], {"__name__": "__main__"})
-    elif words[:2] == ["python", "-m"]:
-        sys.argv = words[2:]
-        runpy.run_module(words[2], run_name="__main__")
-    else:
-        sys.argv = words
-        (command,) = entry_points(group="console_scripts", name=words[0])
-        if status := command.load()():
-            sys.exit(status)
-"""
 
 
 class Workspace:
-    """nnU-Net's three folders and its commands, run as a user would."""
+    """nnU-Net's three folders and its commands: run as a user does, and, in a ``with`` statement, preloaded."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.stack = contextlib.ExitStack()
         few = {"nnUNet_n_proc_DA": "1", "nnUNet_def_n_proc": "1", "nnUNet_reca_iterations_per_epoch": "1"}
         self.environment = dict(os.environ, **few)
         self.environment.pop("nnUNet_extTrainer", None)
@@ -57,12 +30,27 @@ class Workspace:
             (folder / name).mkdir(parents=True)
             self.environment[f"nnUNet_{name}"] = str(folder / name)
 
+    def __enter__(self) -> "Workspace":
+        self.preloaded = self.stack.enter_context(preloaded(self.environment))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stack.close()
+
     def command(self, *words: object) -> list[str]:
         return [str(Path(sys.executable).parent / str(words[0])), *map(str, words[1:])]
 
     def run(self, *words: object, **variables: str) -> str:
+        """Output of a command in a process of its own."""
+        return self._run(self.command(*words), variables)
+
+    def run_all(self, *commands: Sequence[object], **variables: str) -> list[str]:
+        """Output of several commands, or ``python``, in processes that need not import nnU-Net."""
+        return [self._run([self.preloaded / str(command), *words], variables) for command, *words in commands]
+
+    def _run(self, words: Sequence[object], variables: dict[str, str]) -> str:
         done = subprocess.run(
-            self.command(*words),
+            list(map(str, words)),
             env=self.environment | variables,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -71,14 +59,6 @@ class Workspace:
         )
         assert done.returncode == 0, f"{words}\n{done.stdout[-4000:]}"
         return done.stdout
-
-    def run_all(self, *commands: Sequence[object], **variables: str) -> list[str]:
-        """Output of several commands in one interpreter, which spares their start-up time."""
-        words = [[str(word) for word in command] for command in commands]
-        printed = self.run(sys.executable, "-c", RUN_ALL, json.dumps(words), **variables)
-        _, *outputs = re.split(r"^\$ .*\n", printed, flags=re.MULTILINE)
-        assert len(outputs) == len(commands), printed[-4000:]
-        return outputs
 
     def training(
         self, trainer: str, configuration: str, *options: str, dataset: int = 4, fold: int | str = 0
