@@ -2,8 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# two worker processes, a module's tests in one of them; make test PARALLEL= runs the tests one after another
-PARALLEL ?= -n 2 --dist loadscope --no-loadscope-reorder
+# three worker processes, as tests of commands wait for a quarter of their time; a module's tests stay in one of them.
+# make test PARALLEL= runs the tests one after another.
+PARALLEL ?= -n 3 --dist loadscope --no-loadscope-reorder
 
 .PHONY: help demo test test-fast check docs gpu clean
 
