@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# three worker processes, as tests of commands wait for a quarter of their time; a module's tests stay in one of them.
+# three worker processes: commands of tests wait for their own; a module's tests stay in one of them.
 # make test PARALLEL= runs the tests one after another.
 PARALLEL ?= -n 3 --dist loadscope --no-loadscope-reorder
 
