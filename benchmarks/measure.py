@@ -96,7 +96,10 @@ def peak_memory(build: Callable[..., Work], *arguments: Any, options: argparse.N
 
 
 def in_process(target: Callable[..., None], *arguments: Any, method: str = "spawn") -> Any:
-    """What ``target(*arguments, pipe)`` sends, run in a process of its own whose freed memory goes back at once."""
+    """What ``target(*arguments, pipe)`` sends, run in a process of its own.
+
+    A spawned one gives freed memory back to the system at once; a forked one does what this one does.
+    """
     os.environ["MALLOC_MMAP_THRESHOLD_"] = str(2**16)  # of glibc, read when a process is spawned
     context = multiprocessing.get_context(method)
     receiver, sender = context.Pipe(duplex=False)

@@ -10,6 +10,7 @@ import pickle
 import re
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +42,7 @@ def workspace(tmp_path_factory):
 @pytest.fixture(scope="module")
 def continued(workspace):
     """The first model trained and validated, killed in its second epoch and continued."""
-    workspace.train_until_killed(RECA, "3d_fullres", "Epoch 1")
+    workspace.run_until_killed("Epoch 1", *workspace.training(RECA, "3d_fullres"))
     workspace.log = workspace.train(RECA, "3d_fullres", "--c", "--npz")
     return workspace
 
@@ -227,9 +228,11 @@ def test_2d_network_asked_for_3d_names_the_configuration_to_use(workspace):
 def test_wrong_trainer_option_stops_at_once_and_leaves_results_alone(trained):
     fold = trained.model(RECA, "3d_fullres") / "fold_0"
     before = {p: p.stat().st_mtime_ns for p in fold.rglob("*")}
+    start = time.time()
     words = ("nnUNetv2_train", 4, "3d_fullres", 0, "-tr", RECA.replace("_tiny", "_huge"), "-device", "cpu")
     failed = subprocess.run(trained.command(*words), env=trained.environment, capture_output=True, text=True)
     assert failed.returncode != 0
     assert "expected a trainer name of the form nnUNetTrainer<" in failed.stderr
     assert "Epoch" not in failed.stdout
+    assert time.time() - start < 120
     assert {p: p.stat().st_mtime_ns for p in fold.rglob("*")} == before

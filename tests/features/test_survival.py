@@ -1,7 +1,6 @@
 """Trainings that are killed while a checkpoint is written and again within an epoch, and go on both times."""
 
 import subprocess
-import sys
 
 import pytest
 import torch
@@ -41,23 +40,21 @@ def histories(workspace):
     results = {name: workspace.folder / name for name in ("uninterrupted", "killed")}
     before = dict(workspace.environment)
     workspace.environment |= repeatable
-    workspace.command = lambda *words: [sys.executable, "-c", ONE_THREAD, *map(str, words[1:])]
-    words = workspace.training(TRAINER, CONFIGURATION, dataset=PLAIN)
-    one_thread = ("python", "-c", ONE_THREAD, *words[1:])
+    _, *words = workspace.training(TRAINER, CONFIGURATION, dataset=PLAIN)
+    one_thread = ("python", "-c", ONE_THREAD, *words)
     try:
         workspace.run_all(one_thread, nnUNet_results=str(results["uninterrupted"]))
         workspace.environment["nnUNet_results"] = str(results["killed"])
         torn = subprocess.run(
-            [sys.executable, "-c", TORN + ONE_THREAD, *map(str, words[1:])],
+            workspace.command("python", "-c", TORN + ONE_THREAD, *words),
             env=workspace.environment,
             capture_output=True,
             text=True,
         )
-        workspace.train_until_killed(TRAINER, CONFIGURATION, "Epoch 2", "--c", dataset=PLAIN)
+        workspace.run_until_killed("Epoch 2", *one_thread, "--c")
         (log,) = workspace.run_all((*one_thread, "--c"))
     finally:
         workspace.environment = before
-        del workspace.command  # the class's again
     return {"results": results, "torn": torn, "log": log}
 
 

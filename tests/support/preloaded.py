@@ -98,8 +98,8 @@ def attend(client: socket.socket) -> None:
         os.dup2(file, number)
         os.close(file)
         stream = getattr(sys, name)  # of another kind of file, perhaps, than the one that it writes to from now on
-        mode, errors = "r" if name == "stdin" else "w", stream.errors
-        setattr(sys, name, open(number, mode, encoding=stream.encoding, errors=errors, closefd=False))
+        lines = 1 if stream.line_buffering else -1
+        setattr(sys, name, open(number, stream.mode, lines, stream.encoding, stream.errors, closefd=False))
     command, words, folder, environment = json.loads(asked)
     os.chdir(folder)
     os.environ.clear()

@@ -77,10 +77,10 @@ class Workspace:
     def model(self, trainer: str, configuration: str, *, dataset: int = 4, plans: str = "nnUNetPlans") -> Path:
         return self.folder / "results" / self.name(dataset) / f"{trainer}__{plans}__{configuration}"
 
-    def train_until_killed(self, trainer: str, configuration: str, line: str, *options: str, dataset: int = 4) -> None:
-        """Start a training and kill its process group, workers and all, once ``line`` shows up in its output."""
+    def run_until_killed(self, line: str, *words: object) -> None:
+        """Start a command and kill its process group, workers and all, once ``line`` shows up in its output."""
         process = subprocess.Popen(
-            self.command(*self.training(trainer, configuration, *options, dataset=dataset)),
+            self.command(*words),
             env=self.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -93,7 +93,7 @@ class Workspace:
             if line in printed:
                 break
         else:
-            pytest.fail(f"the training ended before {line!r}:\n{''.join(seen[-40:])}")
+            pytest.fail(f"the command ended before {line!r}:\n{''.join(seen[-40:])}")
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
