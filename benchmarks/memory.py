@@ -7,8 +7,8 @@ for good: what it leaves beyond the optimizer's state is ``once``, and the error
 measured without it. What autograd saves is counted exactly, by the storages that ``saved_tensors_hooks`` sees. Linux
 only, one thread. The last line is one JSON object. For example::
 
-    OMP_NUM_THREADS=1 nice -n 5 python benchmarks/memory.py --output benchmarks/results/memory_cpu.json
-    python benchmarks/memory.py --networks SwinUNETR PrimusS
+    OMP_NUM_THREADS=1 python benchmarks/memory.py --threads 1 --output benchmarks/results/memory_cpu.json
+    python benchmarks/memory.py --networks SwinUNETRReca PrimusSReca
 """
 
 import copy
@@ -36,22 +36,22 @@ DATASET = {
 #: the plans of a network: options of its trainer, patch, batch, strides after the first
 CUBE, FLAT = ([2, 2, 2],), ([1, 2, 2],)
 PLANS_3D = (
-    ("_tiny", [48, 48, 48], 2, CUBE * 3),
-    ("_tiny", [16, 64, 64], 3, FLAT + CUBE * 2),
-    ("_tiny_checkpoint", [48, 48, 48], 2, CUBE * 3),
-    ("_tiny", [32, 48, 64], 1, CUBE * 3),
+    ("_tiny", [64, 64, 64], 2, CUBE * 3),
+    ("_tiny", [24, 96, 96], 2, FLAT + CUBE * 2),
+    ("_tiny_checkpoint", [64, 80, 80], 2, CUBE * 3),
+    ("_tiny", [48, 64, 96], 2, CUBE * 3),
 )
 PLANS_2D = (
-    ("_tiny", [128, 128], 8, ([2, 2],) * 4),
-    ("_tiny", [96, 192], 8, ([2, 2],) * 4),
-    ("_tiny_checkpoint", [128, 128], 8, ([2, 2],) * 4),
-    ("_tiny", [64, 64], 16, ([2, 2],) * 4),
+    ("_tiny", [192, 192], 8, ([2, 2],) * 4),
+    ("_tiny", [128, 256], 8, ([2, 2],) * 4),
+    ("_tiny_checkpoint", [256, 256], 8, ([2, 2],) * 4),
+    ("_tiny", [128, 128], 16, ([2, 2],) * 4),
 )
 PLANS_STOCK = (
     ("", [48, 48, 48], 2, CUBE * 3),
     ("", [16, 64, 64], 3, FLAT + CUBE * 2),
     ("", [40, 40, 40], 4, CUBE * 3),
-    ("", [32, 48, 64], 1, CUBE * 3),
+    ("", [32, 48, 64], 2, CUBE * 3),
 )
 #: network in trainer names -> its plans; the empty one is nnU-Net's own trainer
 NETWORKS = {
