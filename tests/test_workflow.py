@@ -1,8 +1,8 @@
 """The whole workflow through the stock nnU-Net commands, on real MRI: self-attention and RecA, 2d and 3d_fullres.
 
 The trainings are a few steps long; what is checked is that every command finds its input, and what it writes. One
-model is planned, trained, predicted and exported as a user does it, by processes of their own that spawn workers; the
-others follow in processes that have imported nnU-Net already.
+model is trained and predicted as a user does it, by processes of their own that spawn workers; all else is done in
+processes that have imported nnU-Net already.
 """
 
 import json
@@ -35,7 +35,7 @@ def workspace(tmp_path_factory):
     """Planned and preprocessed data set of five training cases."""
     with Workspace(tmp_path_factory.mktemp("workflow")) as workspace:
         copy_cases(EXAMPLE, workspace.folder / "raw" / NAME, TRAINING_CASES)
-        workspace.run("nnUNetv2_plan_and_preprocess", "-d", 4, "-c", *CONFIGURATIONS, "-np", 1, "-npfp", 1)
+        workspace.run_all(("nnUNetv2_plan_and_preprocess", "-d", 4, "-c", *CONFIGURATIONS, "-np", 1, "-npfp", 1))
         yield workspace
 
 

@@ -21,8 +21,11 @@ from collections.abc import Iterator
 from importlib.metadata import entry_points
 from multiprocessing import forkserver
 from pathlib import Path
+from typing import Any
 
 TRAINER = "nnunetv2.training.nnUNetTrainer.nnUNetTrainer"
+#: what nnU-Net imports, too, when it looks for a trainer
+LOOKED_THROUGH = "nnunetv2.training.nnUNetTrainer.primus.primus_trainers"
 CLIENT = """#!{python} -IS
 import array, json, os, socket, sys
 with socket.socket(socket.AF_UNIX) as server:
@@ -60,14 +63,14 @@ def preloaded(environment: dict[str, str]) -> Iterator[Path]:
 
 def serve(address: str) -> None:
     """Fork a process for every command that asks, until terminated."""
-    cores = int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1))
-    os.cpu_count = lambda: cores  # commands ask for as many threads, and tests run beside each other
+    take_less()
     context_of, workers = multiprocessing.get_context, multiprocessing.get_context("forkserver")
     workers.set_forkserver_preload([TRAINER])
     forkserver.ensure_running()
     forkserver._forkserver.ensure_running = lambda: None  # type: ignore[attr-defined]  # commands share it, and are not its parent
     multiprocessing.get_context = lambda method=None: workers if method == "spawn" else context_of(method)  # type: ignore
-    importlib.import_module(TRAINER)
+    for module in (TRAINER, LOOKED_THROUGH):
+        importlib.import_module(module)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(address)
         listener.listen()
@@ -78,6 +81,23 @@ def serve(address: str) -> None:
                 if os.fork() == 0:
                     listener.close()
                     return attend(client)
+
+
+def take_less() -> None:
+    """Threads and processes for a share of the cores, as tests run beside each other, and small samples of voxels."""
+    cores = int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1))
+    os.cpu_count = lambda: cores
+    pool = multiprocessing.Pool  # nnU-Net lists a folder's files by twelve processes
+    multiprocessing.Pool = lambda processes=None, *more: pool(min(processes or cores, cores), *more)  # type: ignore
+    from nnunetv2.experiment_planning.dataset_fingerprint.fingerprint_extractor import DatasetFingerprintExtractor
+
+    begin = DatasetFingerprintExtractor.__init__
+
+    def begin_with_few(extractor: DatasetFingerprintExtractor, *arguments: Any, **options: Any) -> None:
+        begin(extractor, *arguments, **options)
+        extractor.num_foreground_voxels_for_intensitystats = 1e5  # drawn again and again from the few there are: 1e8
+
+    DatasetFingerprintExtractor.__init__ = begin_with_few
 
 
 def attend(client: socket.socket) -> None:
