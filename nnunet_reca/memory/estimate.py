@@ -78,9 +78,18 @@ def training_memory(
         batch_size: instead of the plan's.
 
     Raises:
-        ValueError: for an unknown trainer, configuration or device, or a plan that does not suit the network.
+        ValueError: for an unknown trainer, configuration or device, a plan that does not suit the network, or a PyTorch
+            that is too old.
     """
+    import torch
+
+    from nnunet_reca.ops import _torch
+
     _check(plans, configuration, device, patch_size, batch_size)
+    if not _torch.ESTIMATES_MEMORY:
+        raise ValueError(
+            f"expected a newer PyTorch than {torch.__version__} to estimate memory; update it, or measure a step"
+        )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that there is no CUDA device, which is not needed
         from nnunet_reca.memory.backends import BACKENDS

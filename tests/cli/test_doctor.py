@@ -5,6 +5,7 @@ import tempfile
 
 import pytest
 import torch
+from support.estimates import needs_estimates
 from support.plan_factory import DATASET_JSON, make_configuration, make_plans
 
 from nnunet_reca._discovery import shim_directory
@@ -240,6 +241,7 @@ def test_a_check_that_breaks_keeps_what_it_found_before(healthy, capsys, monkeyp
     assert status == 1 and "[ok] so far\n  [PROBLEM] the check failed: OSError: no more\nSettings" in text
 
 
+@needs_estimates
 def test_memory_of_a_training_by_configuration_and_part(healthy, capsys):
     folder = healthy / "preprocessed" / "Dataset999_Test"
     folder.mkdir()

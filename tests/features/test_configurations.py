@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from support.estimates import needs_estimates
 from support.feature_models import SLICES, SMALL, VOLUMES
 from support.raw_data import CASES, PLAIN
 
@@ -63,13 +64,23 @@ def trained(workspace):
         workspace.prediction(predictions / "full_of_empty", *cascade, predictions / "empty"),
         workspace.training(VOLUMES, "3d_small", fold=2),
         workspace.training(*RESENC[:2], "-p", RESENC[2]),
+        workspace.training("nnUNetTrainerMine", "2d"),
+        workspace.prediction(workspace.folder / "mine", "nnUNetTrainerMine", "2d", "-f", 0, "--disable_tta"),
+        nnUNet_extTrainer=str(mine),
+    )
+    return workspace
+
+
+@pytest.fixture(scope="module")
+def planned(trained):
+    """A plan for a memory, trained and predicted."""
+    workspace = trained
+    workspace.run_all(
         ("nnUNetv2_reca_plan", "-d", PLAIN, "-tr", SLICES, *PLAN),
         workspace.training(SLICES, "2d", "-p", PLANNED),
         workspace.training("nnUNetTrainerStep", "2d", "-p", PLANNED),
         workspace.prediction(workspace.folder / "planned", SLICES, "2d", "-f", 0, "-p", PLANNED, "--disable_tta"),
-        workspace.training("nnUNetTrainerMine", "2d"),
-        workspace.prediction(workspace.folder / "mine", "nnUNetTrainerMine", "2d", "-f", 0, "--disable_tta"),
-        nnUNet_extTrainer=str(mine),
+        nnUNet_extTrainer=str(workspace.folder / "trainers"),
     )
     return workspace
 
@@ -117,16 +128,17 @@ def test_resenc_plans_train_and_keep_what_was_planned(trained):
     assert (trained.model(*model, plans=identifier) / "fold_0" / "validation" / "summary.json").exists()
 
 
-def test_plans_for_a_memory_train_and_predict_with_its_network_and_with_nnunets_on_the_data_that_are_there(trained):
-    plans = json.loads((trained.folder / "preprocessed" / trained.name(PLAIN) / f"{PLANNED}.json").read_text())
+@needs_estimates
+def test_plans_for_a_memory_train_and_predict_with_its_network_and_with_nnunets_on_the_data_that_are_there(planned):
+    plans = json.loads((planned.folder / "preprocessed" / planned.name(PLAIN) / f"{PLANNED}.json").read_text())
     made, memory = plans["configurations"]["2d"], plans["planned_for"]["training_step"]["2d"]
     assert made["data_identifier"] == "nnUNetPlans_2d" and made["batch_size"] >= 2
     assert 0.01e9 < memory["estimated_bytes"] <= memory["target_bytes"] == 0.03e9
-    ours, stock = (plans_of(trained, name, "2d", plans=PLANNED) for name in (SLICES, "nnUNetTrainerStep"))
+    ours, stock = (plans_of(planned, name, "2d", plans=PLANNED) for name in (SLICES, "nnUNetTrainerStep"))
     assert ours["architecture"]["network_class_name"].endswith(".SwinUnet")
     assert stock["architecture"] == ours["planned_architecture"] == made["architecture"]
-    assert (trained.model("nnUNetTrainerStep", "2d", plans=PLANNED) / "fold_0" / "validation" / "summary.json").exists()
-    assert len(list((trained.folder / "planned").glob("*.nii.gz"))) == 2
+    assert (planned.model("nnUNetTrainerStep", "2d", plans=PLANNED) / "fold_0" / "validation" / "summary.json").exists()
+    assert len(list((planned.folder / "planned").glob("*.nii.gz"))) == 2
 
 
 def test_ones_own_trainer_switches_deep_supervision_off(trained):

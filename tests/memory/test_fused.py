@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from support.estimates import needs_estimates
 from torch import nn
 from torch.nn import functional as F
 
@@ -9,6 +10,8 @@ from nnunet_reca.memory.backends import CUDA
 from nnunet_reca.memory.backward import backward
 from nnunet_reca.memory.ledger import Kind, Ledger
 from nnunet_reca.memory.pretend import Pretence
+
+pytestmark = needs_estimates
 
 WINDOWS, HEADS, N, WIDTH = 50, 2, 343, 16
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from support.estimates import needs_estimates
 from support.trainer_factory import initialized_trainer, new_trainer
 
 from nnunet_reca.memory import TrainingMemory
@@ -39,6 +40,7 @@ def test_an_estimate_that_fails_is_one_line(error):
     assert line is not None and "\n" not in line and type(error).__name__ in line
 
 
+@needs_estimates
 def test_a_trainer_says_before_it_starts_that_the_card_is_too_small(folders):
     trainer = initialized_trainer(folders, "nnUNetTrainerPrimusSReca_tiny", "3d_fullres")
     before = torch.get_rng_state()
@@ -49,6 +51,7 @@ def test_a_trainer_says_before_it_starts_that_the_card_is_too_small(folders):
     assert torch.equal(before, torch.get_rng_state())
 
 
+@needs_estimates
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_training_that_starts_afresh_is_estimated_once_with_its_batch(folders, monkeypatch, rank):
     """nnU-Net builds the network and knows the batch only when the training starts, on every device of it."""
