@@ -133,7 +133,7 @@ def test_plans_for_a_memory_train_and_predict_with_its_network_and_with_nnunets_
     plans = json.loads((planned.folder / "preprocessed" / planned.name(PLAIN) / f"{PLANNED}.json").read_text())
     made, memory = plans["configurations"]["2d"], plans["planned_for"]["training_step"]["2d"]
     assert made["data_identifier"] == "nnUNetPlans_2d" and made["batch_size"] >= 2
-    assert 0.01e9 < memory["estimated_bytes"] <= memory["target_bytes"] == 0.03e9
+    assert 0.02e9 < memory["estimated_bytes"] <= memory["target_bytes"] == 0.03e9
     ours, stock = (plans_of(planned, name, "2d", plans=PLANNED) for name in (SLICES, "nnUNetTrainerStep"))
     assert ours["architecture"]["network_class_name"].endswith(".SwinUnet")
     assert stock["architecture"] == ours["planned_architecture"] == made["architecture"]

@@ -120,5 +120,5 @@ def test_converted_checkpoint_starts_a_training_of_other_channels_labels_and_pla
     ):
         assert adapted in trained.report
     equal = [n for n, w in source.items() if w.ndim > 1 and w.shape == tuned[n].shape and n.startswith("encoder.")]
-    assert len(equal) >= 10, "five of each block of the first stage, at least"
+    assert len(equal) > 10
     assert min(closeness(source[n], tuned[n]) for n in equal if "bias_table" not in n) > 0.8

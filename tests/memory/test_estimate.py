@@ -1,7 +1,6 @@
 """The estimate of a training step's memory next to real steps, what options do to it, and its errors."""
 
 import random
-import re
 
 import numpy as np
 import pytest
@@ -117,9 +116,3 @@ def test_estimate_leaves_no_trace(folders, monkeypatch):
 def test_bad_input_is_told_at_once(arguments, message):
     with pytest.raises(ValueError, match=message):
         estimate(**arguments)
-
-
-def test_an_old_pytorch_is_told_at_once(monkeypatch):
-    monkeypatch.setattr("nnunet_reca.ops._torch.ESTIMATES_MEMORY", False)
-    with pytest.raises(ValueError, match=f"a newer PyTorch than {re.escape(torch.__version__)} to estimate memory"):
-        estimate("nnUNetTrainerPrimusSReca_tiny", device="cpu")

@@ -1,5 +1,6 @@
 """A training says before it starts that it may not fit, and never fails because of that."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from support.estimates import needs_estimates
 from support.trainer_factory import initialized_trainer, new_trainer
 
-from nnunet_reca.memory import TrainingMemory
+from nnunet_reca.memory import TrainingMemory, training_memory
 from nnunet_reca.memory.warning import memory_warning
 
 GB = 10**9
@@ -38,6 +39,13 @@ def test_an_estimate_that_fails_is_one_line(error):
 
     line = memory_warning(fails, lambda: (1, 1))
     assert line is not None and "\n" not in line and type(error).__name__ in line
+
+
+def test_an_old_pytorch_is_told_at_once(monkeypatch):
+    monkeypatch.setattr("nnunet_reca.ops._torch.ESTIMATES_MEMORY", False)
+    plans = {"configurations": {"3d_fullres": {}}}
+    with pytest.raises(ValueError, match=f"a newer PyTorch than {re.escape(torch.__version__)} to estimate memory"):
+        training_memory("nnUNetTrainerPrimusSReca_tiny", plans, "3d_fullres", {}, device="cpu")
 
 
 @needs_estimates

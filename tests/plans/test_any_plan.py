@@ -18,7 +18,7 @@ from support.shape_check import check_network, shapes_only
 
 from nnunet_reca.plans import rewrite_plan
 
-DRAWN = int(os.environ.get("RECA_PLANS", "40"))
+DRAWN = int(os.environ.get("RECA_PLANS", "60"))
 
 
 @st.composite

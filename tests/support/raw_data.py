@@ -18,16 +18,14 @@ IGNORE = 3
 
 
 def make_plain(raw: Path) -> None:
-    """The example at half its resolution: one channel, two labels, 2 mm isotropic."""
+    """The example itself: one channel, two labels, 1 mm isotropic."""
     copy_cases(EXAMPLE, raw / EXAMPLE.name, CASES, 2)
-    _halve(raw / EXAMPLE.name)
 
 
 def make_regions(raw: Path) -> None:
     """Regions within each other; only every third slice is annotated, the others have the ignore label."""
     target = raw / f"Dataset{REGIONS}_Regions"
     copy_cases(EXAMPLE, target, CASES, 2)
-    _halve(target)
     for file in (target / "labelsTr").iterdir():
         labels = sitk.ReadImage(str(file))
         array = sitk.GetArrayFromImage(labels)
@@ -66,13 +64,6 @@ def make_colour(raw: Path) -> None:
         suffix = "" if part == "labelsTr" else "_0000"
         io.imsave(target / part / f"{name}{suffix}.png", picture, check_contrast=False)
     _describe(target, channel_names={"0": "R", "1": "G", "2": "B"}, file_ending=".png")
-
-
-def _halve(dataset: Path) -> None:
-    """Keep every second voxel along each axis."""
-    for part in ("imagesTr", "labelsTr", "imagesTs"):
-        for file in (dataset / part).iterdir():
-            sitk.WriteImage(sitk.Shrink(sitk.ReadImage(str(file)), [2, 2, 2]), str(file))
 
 
 def _cases() -> Iterator[tuple[str, str, sitk.Image, np.ndarray]]:
