@@ -44,6 +44,13 @@ def _layer_norm(x: Tensor, shape: Sequence[int], *_: Any) -> tuple[Tensor, Tenso
     return _alike(x), statistics, statistics
 
 
+def _group_norm(
+    x: Tensor, _weight: Any, _bias: Any, n: int, c: int, _rest: int, groups: int, *_: Any
+) -> tuple[Tensor, ...]:
+    assert list(x.shape[:2]) == [n, c] and c % groups == 0
+    return _alike(x), _new(x, n, groups), _new(x, n, groups)
+
+
 def _batch_norm(x: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor]:
     return _alike(x), _new(x, x.shape[1]), _new(x, x.shape[1])
 
@@ -53,11 +60,13 @@ _SHAPES: dict[str, Callable[..., Any]] = {
     "add.Tensor": _broadcast,
     "sub.Tensor": _broadcast,
     "mul.Tensor": _broadcast,
+    "mul.Scalar": _alike,
     "addmm": _addmm,
     "gelu": _alike,
     "roll": _alike,
     "_safe_softmax": _alike,
     "native_layer_norm": _layer_norm,
+    "native_group_norm": _group_norm,
     "native_batch_norm": _batch_norm,
 }
 
