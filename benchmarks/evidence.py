@@ -95,7 +95,7 @@ def cuts_of(folder: Path) -> dict[str, Any]:
 
 
 def collect(study: Path, also: list[Path], cut: Path | None, output: Path) -> None:
-    """One file of what the comparison of a study found, case by case, of others' differences, and of what cuts did."""
+    """One file of what the comparison of a study found, case by case, of what others found, and of what cuts did."""
     import yaml
 
     (report,) = study.glob("*/comparison")
@@ -106,7 +106,8 @@ def collect(study: Path, also: list[Path], cut: Path | None, output: Path) -> No
     with (report / "cases.csv").open(encoding="utf-8") as file:
         content["dice"] = _by_case(csv.DictReader(file))
     for other in also:
-        content["differences"] += json.loads((other / "results.json").read_text(encoding="utf-8"))["differences"]
+        compared = json.loads((other / "results.json").read_text(encoding="utf-8"))
+        content.setdefault("also", {})[other.name] = {key: compared[key] for key in ("summary", "means", "differences")}
     if cut is not None:
         content["cuts"] = {folder.name: cuts_of(folder) for folder in sorted(cut.iterdir())}
     output.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
@@ -181,7 +182,7 @@ def main() -> None:
     task.add_argument("-o", type=Path, required=True)
     task = tasks.add_parser("collect", help="one JSON file of a study")
     task.add_argument("--study", type=Path, required=True)
-    task.add_argument("--also", type=Path, nargs="+", default=[], help="comparisons with another reference")
+    task.add_argument("--also", type=Path, nargs="+", default=[], help="folders of further comparisons")
     task.add_argument("--cuts", type=Path)
     task.add_argument("-o", type=Path, required=True)
     task = tasks.add_parser("figure", help="a picture of such a file")
