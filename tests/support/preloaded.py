@@ -6,6 +6,7 @@ processes that nnU-Net spawns are forked from a server, too, and know nothing bu
 """
 
 import contextlib
+import gc
 import importlib
 import json
 import multiprocessing
@@ -71,6 +72,7 @@ def serve(address: str) -> None:
     multiprocessing.get_context = lambda method=None: workers if method == "spawn" else context_of(method)  # type: ignore
     for module in (TRAINER, LOOKED_THROUGH):
         importlib.import_module(module)
+    gc.freeze()
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(address)
         listener.listen()
