@@ -1,8 +1,8 @@
 """How much of an inference and of a training step its products take: matrix products, convolutions, fused attention.
 
 Every product of a run is recorded with the shapes and strides of its tensors, and run again by itself on random
-numbers, several times, its operands still in the cache. Their sum is the least that a run with these products takes:
-no change to layouts, norms, activations or the optimizer goes below it. The rate of each is told, too, so that slow ones
+numbers, several times, its operands still in the cache. Their sum is the least that a run with these products takes: no
+change to layouts, norms, activations or the optimizer goes below it. The rate of each is told, too, so that slow ones
 can be found and replaced. For example::
 
     python benchmarks/products.py --threads 1 --output benchmarks/results/products_cpu.json
