@@ -11,7 +11,6 @@
 
 import argparse
 import csv
-import dataclasses
 import json
 import os
 import subprocess
@@ -47,12 +46,11 @@ def halves(datasets: Iterable[str]) -> None:
 def train(dataset: str, configuration: str, fold: str, trainer: str, rate: float | None) -> None:
     """One training on the CPU through nnU-Net, where asked with another learning rate than the recipe's."""
     import torch
+    from measure import set_tiny_rate
     from nnunetv2.run.run_training import run_training
 
-    from nnunet_reca.trainers.recipe import RECIPES
-
     if rate is not None:
-        RECIPES["tiny"] = dataclasses.replace(RECIPES["tiny"], initial_lr=rate)
+        set_tiny_rate(rate)
     run_training(dataset, configuration, fold, trainer, device=torch.device("cpu"))
 
 

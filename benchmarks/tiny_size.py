@@ -23,17 +23,17 @@ import torch
 
 def measure(candidate: str, results: Path, twin: str, configuration: str) -> dict[str, Any]:
     """Train one candidate; its size and recipe replace those of the tiny size in this process."""
+    from measure import set_tiny_rate
     from nnunetv2.run.run_training import run_training
 
     from nnunet_reca.plans.networks import NETWORKS
-    from nnunet_reca.trainers.recipe import RECIPES
 
     name, changes, rate, epochs = candidate.split("/")
     changed = {key: json.loads(value) for key, value in (c.split("=") for c in changes.split(";") if c)}
     network = NETWORKS[name]
     sizes = {**network.sizes, "tiny": {**network.sizes["tiny"], **changed}}
     NETWORKS[name] = dataclasses.replace(network, sizes=sizes)
-    RECIPES["tiny"] = dataclasses.replace(RECIPES["tiny"], initial_lr=float(rate))
+    set_tiny_rate(float(rate))
     trainer = f"nnUNetTrainer{name}{twin}_tiny_seed0_{epochs}epochs"
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     start = time.time()
