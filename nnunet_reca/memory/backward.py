@@ -14,6 +14,7 @@ from torch import Tensor
 
 from nnunet_reca.memory.ledger import Kind, Ledger
 from nnunet_reca.memory.pretend import Pretence, Pretended
+from nnunet_reca.ops._torch import holders_of_storage
 
 #: a tensor that is there, for a pass of PyTorch's engine
 _REAL = torch.zeros((), requires_grad=True)
@@ -144,7 +145,7 @@ def _give(variable: Tensor, inputs: Iterable[Tensor | None], ledger: Ledger) -> 
 def _is_alone(tensor: Tensor) -> bool:
     """Whether nobody but the walk holds a tensor or its storage."""
     assert isinstance(tensor, Pretended)
-    return sys.getrefcount(tensor) <= 4 and torch._C._storage_Use_Count(tensor.meta.untyped_storage()._cdata) <= 2
+    return sys.getrefcount(tensor) <= 4 and holders_of_storage(tensor.meta) <= 2
 
 
 def _is_dense(tensor: Tensor) -> bool:

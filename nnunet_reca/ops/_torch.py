@@ -45,6 +45,11 @@ def pretend_cuda() -> None:
     _cuda_guard()
 
 
+def holders_of_storage(tensor: Tensor) -> int:
+    """How many tensors hold a tensor's storage, the one that is looked at included; Python's look at it counts, too."""
+    return int(torch._C._storage_Use_Count(tensor.untyped_storage()._cdata))
+
+
 def watched() -> bool:
     """Whether a mode looks at each operation, such as ``torch.utils.flop_counter``; unknown counts as yes."""
     return _dispatch_modes is None or _dispatch_modes() > 0
