@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from nnunet_reca.cli.planned import one_data_set
 from nnunet_reca.plans.sharing import shared_data
 from nnunet_reca.plans.wishes import CASCADE, STAGES, Plans
 from nnunet_reca.study import nnunet
@@ -24,11 +25,7 @@ def data_set(dataset: str) -> tuple[str, dict[str, Any]]:
     for variable in nnunet.FOLDERS[:2]:
         if not os.path.isdir(os.environ.get(variable) or ""):
             raise ValueError(f"expected {variable} to be a folder, got {os.environ.get(variable)!r}; export it")
-    found = nnunet.candidates(dataset)
-    if len(found) != 1:
-        has = f"which {' and '.join(found)} have" if found else "which is in none of nnU-Net's folders"
-        raise ValueError(f"expected the name or number of one data set, got {dataset!r}, {has}")
-    (name,) = found
+    name = one_data_set(dataset)
     content = nnunet.content(nnunet.raw(name) / "dataset.json")
     if not isinstance(content, dict):
         raise ValueError(f"expected {nnunet.raw(name) / 'dataset.json'}, which does not exist or cannot be read")

@@ -1,9 +1,23 @@
-"""Plans of a data set, for commands that take ``-d`` and ``-p``."""
+"""The data set and the plans that are meant, for commands that take ``-d`` and ``-p``."""
 
 import json
 import os
-from pathlib import Path
 from typing import Any
+
+from nnunet_reca.study import nnunet
+
+
+def one_data_set(dataset: str) -> str:
+    """Full name of the data set that is meant by a name or number.
+
+    Raises:
+        ValueError: if it is in none of nnU-Net's folders, or there are several of the number.
+    """
+    found = nnunet.candidates(dataset)
+    if len(found) != 1:
+        has = f"which {' and '.join(found)} have" if found else "which is in none of nnU-Net's folders"
+        raise ValueError(f"expected the name or number of one data set, got {dataset!r}, {has}")
+    return found[0]
 
 
 def read_plan(dataset: str, plans: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -16,16 +30,9 @@ def read_plan(dataset: str, plans: str) -> tuple[dict[str, Any], dict[str, Any]]
     Raises:
         ValueError: if there is no such data set, or a file of it is missing or holds no plans.
     """
-    from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_dataset_name
-
-    base = os.environ.get("nnUNet_preprocessed")
-    if not base:
+    if not os.environ.get("nnUNet_preprocessed"):
         raise ValueError("nnUNet_preprocessed is not set; export nnUNet_preprocessed=/path/to/nnUNet_preprocessed")
-    try:
-        name = maybe_convert_to_dataset_name(int(dataset) if dataset.isdecimal() else dataset)
-    except RuntimeError as error:
-        raise ValueError(str(error).splitlines()[0]) from error
-    folder = Path(base) / name
+    folder = nnunet.preprocessed(one_data_set(dataset))
     files = folder / f"{plans}.json", folder / "dataset.json"
     for file in files:
         if not file.is_file():
