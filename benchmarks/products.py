@@ -40,7 +40,8 @@ class Blueprint:
         return f"{self.dtype}{self.shape}{self.stride}"
 
     def build(self) -> Tensor:
-        return torch.empty_strided(self.shape, self.stride, dtype=self.dtype).normal_()
+        places = 1 + sum((side - 1) * stride for side, stride in zip(self.shape, self.stride, strict=True))
+        return torch.randn(places, dtype=self.dtype).as_strided(self.shape, self.stride)
 
 
 class Products(TorchDispatchMode):
