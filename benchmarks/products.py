@@ -23,11 +23,21 @@ from side_by_side import CASES, KINDS
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map, tree_map_only
-from torch.utils.flop_counter import flop_registry
+from torch.utils.flop_counter import conv_flop_count, flop_registry
 
 from nnunet_reca.trainers.recipe import BASE, build_optimizer
 
 Call = tuple[Any, tuple[Any, ...], dict[str, Any]]
+aten = torch.ops.aten
+#: how to count the operations of products; PyTorch's own list lacks those that only CPUs have
+COUNTS: dict[Any, Callable[..., int]] = {
+    **flop_registry,
+    aten._scaled_dot_product_flash_attention_for_cpu: flop_registry[aten._scaled_dot_product_flash_attention],
+    aten._scaled_dot_product_flash_attention_for_cpu_backward: flop_registry[
+        aten._scaled_dot_product_flash_attention_backward
+    ],
+    aten.mkldnn_convolution: lambda x, weight, *_, out_val: conv_flop_count(x.shape, weight.shape, out_val.shape),
+}
 
 
 class Blueprint:
@@ -55,7 +65,7 @@ class Products(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        count = flop_registry.get(func._overloadpacket)
+        count = COUNTS.get(func._overloadpacket)
         if count is None:
             with self:  # a product may be part of it: in inference mode layers arrive here as one
                 parts = func.decompose(*args, **kwargs)
