@@ -2,8 +2,8 @@
 
 Every product of a run is recorded with the shapes and strides of its tensors, and run again by itself on random
 numbers, several times, its operands still in the cache. Their sum is the least that a run with these products takes: no
-change to layouts, norms, activations or the optimizer goes below it. The rate of each is told, too, so that slow ones
-can be found and replaced. For example::
+change to layouts, norms, activations or the optimizer goes below it. The optimizer is timed by itself, too, and the
+rate of each product is told, so that slow ones can be found and replaced. For example::
 
     python benchmarks/products.py --threads 1 --output benchmarks/results/products_cpu.json
 """
@@ -104,6 +104,13 @@ def median_seconds(run: Callable[[], object], repeats: int) -> float:
     return statistics.median(seconds[1:])
 
 
+def optimizer_seconds(run: step.Run, repeats: int) -> float:
+    """Median seconds of the optimizer's step, clipping included, by itself."""
+    run.model.train()
+    run.forward(run.x).square().mean().backward()
+    return median_seconds(run.optimizer.step, repeats)
+
+
 def measure_case(case: str, variant: str, kind: str, repeats: int) -> dict[str, Any]:
     network, *sizes = step.CASES[case]
     run = step.Run(network, variant, *sizes)
@@ -123,6 +130,8 @@ def measure_case(case: str, variant: str, kind: str, repeats: int) -> dict[str, 
         "gflop_per_second": round(sum(operations.values()) / sum(seconds.values()) / 1e9, 1),
     }
     row["share"] = round(row["products_seconds"] / statistics.mean(row["seconds"]), 3)
+    if kind == "step":
+        row["optimizer_seconds"] = round(optimizer_seconds(run, repeats), 4)
     longest = sorted(seconds, key=seconds.__getitem__, reverse=True)[:20]
     row["longest"] = [
         {
@@ -148,14 +157,21 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     result: dict[str, Any] = {"benchmark": "products", "threads": arguments.threads, "torch": torch.__version__}
     result["rows"] = []
-    print("| case | kind | seconds, before and after | products | share | GFLOP | GFLOP/s |\n" + "| --- " * 7 + "|")
+    print(
+        "| case | kind | seconds, before and after | products | share | GFLOP | GFLOP/s | optimizer |\n"
+        + "| --- " * 8
+        + "|"
+    )
     for case in arguments.cases:
         for kind in arguments.kinds:
             row = measure_case(case, arguments.variant, kind, arguments.repeats)
             result["rows"].append(row)
             cells = (row[column] for column in ("products_seconds", "share", "gflop", "gflop_per_second"))
             shown = " and ".join(map(str, row["seconds"]))
-            print(f"| {case} | {kind} | {shown} | {' | '.join(map(str, cells))} |", flush=True)
+            print(
+                f"| {case} | {kind} | {shown} | {' | '.join(map(str, cells))} | {row.get('optimizer_seconds', '')} |",
+                flush=True,
+            )
     measure.finish(result, arguments.output)
 
 
