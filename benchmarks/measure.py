@@ -53,7 +53,7 @@ def alternate(works: Mapping[str, Work], arguments: argparse.Namespace) -> dict[
             synchronize(arguments.device)
             if turn:
                 seconds[name].append(clock() - start)
-    return {name: round(statistics.median(values), 5) for name, values in seconds.items()}
+    return {name: round(statistics.median(values), 7) for name, values in seconds.items()}
 
 
 def _peak_on_cuda(build: Callable[..., Work], arguments: tuple[Any, ...]) -> float:

@@ -10,9 +10,8 @@ rate of each product is told, so that slow ones can be found and replaced. For e
 
 import argparse
 import statistics
-import time
-from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,6 @@ from torch.utils.flop_counter import conv_flop_count, flop_registry
 
 from nnunet_reca.trainers.recipe import BASE, build_optimizer
 
-Call = tuple[Any, tuple[Any, ...], dict[str, Any]]
 aten = torch.ops.aten
 #: how to count the operations of products; PyTorch's own list lacks those that only CPUs have
 COUNTS: dict[Any, Callable[..., int]] = {
@@ -54,14 +52,27 @@ class Blueprint:
         return torch.randn(places, dtype=self.dtype).as_strided(self.shape, self.stride)
 
 
+@dataclass
+class Product:
+    """A call with blueprints for tensors, its floating-point operations, and how often a run makes it."""
+
+    call: tuple[Any, tuple[Any, ...], dict[str, Any]]
+    operations: int
+    times: int = 0
+
+    def build(self) -> measure.Work:
+        """The call on random numbers."""
+        func, args, kwargs = self.call
+        args, kwargs = tree_map(lambda a: a.build() if isinstance(a, Blueprint) else a, (args, kwargs))
+        return torch.no_grad()(lambda: func(*args, **kwargs))
+
+
 class Products(TorchDispatchMode):
-    """Calls of products, equal ones counted, and their floating-point operations."""
+    """The products of a run, by their calls' text."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.counts: Counter[str] = Counter()
-        self.calls: dict[str, Call] = {}
-        self.operations: dict[str, int] = {}
+        self.found: dict[str, Product] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -73,54 +84,36 @@ class Products(TorchDispatchMode):
         result = func(*args, **kwargs)
         call = (func, *tree_map_only(Tensor, Blueprint, (args, kwargs)))
         key = repr(call)
-        self.counts[key] += 1
-        self.calls[key] = call
-        if key not in self.operations:
-            self.operations[key] = count(*args, **kwargs, out_val=result)
+        if key not in self.found:
+            self.found[key] = Product(call, count(*args, **kwargs, out_val=result))
+        self.found[key].times += 1
         return result
 
 
-def record(run: Callable[[], object]) -> Products:
-    with Products() as products:
-        run()
-    return products
+def median_seconds(work: measure.Work, arguments: argparse.Namespace) -> float:
+    """Of one work, run by itself."""
+    return measure.alternate({"alone": work}, arguments)["alone"]
 
 
-def again(call: Call, repeats: int) -> float:
-    """Median seconds of a recorded product by itself."""
-    func, args, kwargs = call
-    args, kwargs = tree_map(lambda a: a.build() if isinstance(a, Blueprint) else a, (args, kwargs))
-    with torch.no_grad():
-        return median_seconds(lambda: func(*args, **kwargs), repeats)
-
-
-def median_seconds(run: Callable[[], object], repeats: int) -> float:
-    """After a first run that is not counted."""
-    seconds = []
-    for _ in range(repeats + 1):
-        start = time.perf_counter()
-        run()
-        seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds[1:])
-
-
-def optimizer_seconds(run: step.Run, repeats: int) -> float:
+def optimizer_seconds(run: step.Run, arguments: argparse.Namespace) -> float:
     """Median seconds of the optimizer's step, clipping included, by itself."""
     run.model.train()
     run.forward(run.x).square().mean().backward()
-    return median_seconds(run.optimizer.step, repeats)
+    return median_seconds(run.optimizer.step, arguments)
 
 
-def measure_case(case: str, variant: str, kind: str, repeats: int) -> dict[str, Any]:
+def measure_case(case: str, kind: str, arguments: argparse.Namespace) -> dict[str, Any]:
     network, *sizes = step.CASES[case]
-    run = step.Run(network, variant, *sizes)
+    run = step.Run(network, arguments.variant, *sizes)
     run.optimizer = build_optimizer(run.model, BASE)
     whole = getattr(run, kind)
-    products = record(whole)
-    before = median_seconds(whole, repeats)
-    seconds = {key: products.counts[key] * again(call, repeats) for key, call in products.calls.items()}
-    after = median_seconds(whole, repeats)  # on both sides, so that a change of the processor's pace shows
-    operations = {key: products.counts[key] * number for key, number in products.operations.items()}
+    with Products() as products:
+        whole()
+    found = products.found
+    before = median_seconds(whole, arguments)
+    seconds = {key: product.times * median_seconds(product.build(), arguments) for key, product in found.items()}
+    after = median_seconds(whole, arguments)  # on both sides, so that a change of the processor's pace shows
+    operations = {key: product.times * product.operations for key, product in found.items()}
     row = {
         "case": case,
         "kind": kind,
@@ -131,12 +124,12 @@ def measure_case(case: str, variant: str, kind: str, repeats: int) -> dict[str, 
     }
     row["share"] = round(row["products_seconds"] / statistics.mean(row["seconds"]), 3)
     if kind == "step":
-        row["optimizer_seconds"] = round(optimizer_seconds(run, repeats), 4)
+        row["optimizer_seconds"] = round(optimizer_seconds(run, arguments), 4)
     longest = sorted(seconds, key=seconds.__getitem__, reverse=True)[:20]
     row["longest"] = [
         {
             "product": key,
-            "times": products.counts[key],
+            "times": found[key].times,
             "seconds": round(seconds[key], 4),
             "gflop_per_second": round(operations[key] / seconds[key] / 1e9, 1),
         }
@@ -150,29 +143,24 @@ def main() -> None:
     parser.add_argument("--cases", nargs="+", default=list(CASES), help="of step.py")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--variant", default="reca", help="of step.py")
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=1, help="of the CPU")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--output", type=Path, help="also write the JSON there")
+    parser.set_defaults(device="cpu", processor_time=False)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    result: dict[str, Any] = {"benchmark": "products", "threads": arguments.threads, "torch": torch.__version__}
-    result["rows"] = []
-    print(
-        "| case | kind | seconds, before and after | products | share | GFLOP | GFLOP/s | optimizer |\n"
-        + "| --- " * 8
-        + "|"
-    )
+    rows = []
+    print("| case | kind | seconds, before and after | products | share | GFLOP | GFLOP/s | optimizer |")
+    print("| --- " * 8 + "|")
     for case in arguments.cases:
         for kind in arguments.kinds:
-            row = measure_case(case, arguments.variant, kind, arguments.repeats)
-            result["rows"].append(row)
+            row = measure_case(case, kind, arguments)
+            rows.append(row)
             cells = (row[column] for column in ("products_seconds", "share", "gflop", "gflop_per_second"))
             shown = " and ".join(map(str, row["seconds"]))
-            print(
-                f"| {case} | {kind} | {shown} | {' | '.join(map(str, cells))} | {row.get('optimizer_seconds', '')} |",
-                flush=True,
-            )
-    measure.finish(result, arguments.output)
+            optimizer = row.get("optimizer_seconds", "")
+            print(f"| {case} | {kind} | {shown} | {' | '.join(map(str, cells))} | {optimizer} |", flush=True)
+    measure.finish({"benchmark": "products", **measure.environment(arguments), "rows": rows}, arguments.output)
 
 
 if __name__ == "__main__":

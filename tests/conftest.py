@@ -1,12 +1,17 @@
 """nnU-Net's folders, and worker processes of pytest-xdist: they share the cores, tests that share much stay in one."""
 
 import gc
+import importlib
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
+BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 WORKERS = os.environ.get("PYTEST_XDIST_WORKER_COUNT")
 
 if WORKERS:  # read by torch in this process, when it is imported, and in those that tests start
@@ -48,11 +53,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def imported_for_good() -> Iterator[None]:
+def imported_for_good() -> None:
     """The garbage collector leaves alone what is imported by now: looking through it takes half a second each time."""
     gc.collect()
     gc.freeze()
-    yield
 
 
 @pytest.fixture
@@ -62,3 +66,16 @@ def folders(tmp_path, monkeypatch):
         (tmp_path / name).mkdir()
         monkeypatch.setenv(f"nnUNet_{name}", str(tmp_path / name))
     return tmp_path
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], ModuleType]]:
+    """A module of the benchmarks, by its name; all of them are forgotten at the end."""
+    if not BENCHMARKS.is_dir():
+        pytest.skip("source distributions have no benchmarks")
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    monkeypatch.setattr(sys, "path", sys.path)
+    yield importlib.import_module
+    for name, module in list(sys.modules.items()):
+        if Path(getattr(module, "__file__", None) or "").parent == BENCHMARKS:
+            del sys.modules[name]

@@ -1,7 +1,6 @@
 """What ``benchmarks/gpu.py`` promises whatever its parts do. CI runs the whole of it on the CPU in a job of its own."""
 
 import argparse
-import importlib
 import json
 import sys
 import time
@@ -10,23 +9,6 @@ from unittest import mock
 
 import pytest
 import torch
-
-BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
-pytestmark = pytest.mark.skipif(not (BENCHMARKS / "gpu.py").exists(), reason="no benchmarks here")
-
-
-@pytest.fixture
-def script(monkeypatch):
-    """A module of the benchmarks, by its name."""
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    monkeypatch.setattr(sys, "path", sys.path)
-
-    def load(name):
-        return importlib.import_module(name)
-
-    yield load
-    for name in ("gpu", "attention", "step", "epoch", "measure"):
-        sys.modules.pop(name, None)
 
 
 def python(gpu, name, program):

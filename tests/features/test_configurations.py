@@ -36,11 +36,17 @@ class nnUNetTrainerStep(nnUNetTrainer):
 
 
 @pytest.fixture(scope="module")
-def trained(workspace):
-    """All trainings and predictions of this module."""
-    mine = workspace.folder / "trainers"
-    mine.mkdir()
-    (mine / "my_trainers.py").write_text(OWN)
+def own(workspace):
+    """Folder of a user's own trainers."""
+    folder = workspace.folder / "trainers"
+    folder.mkdir()
+    (folder / "my_trainers.py").write_text(OWN)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(workspace, own):
+    """Trainings and predictions with nnU-Net's plans."""
     predictions = workspace.folder / "stages"
     cascade = (
         STAGES,
@@ -66,21 +72,20 @@ def trained(workspace):
         workspace.training(*RESENC[:2], "-p", RESENC[2]),
         workspace.training("nnUNetTrainerMine", "2d"),
         workspace.prediction(workspace.folder / "mine", "nnUNetTrainerMine", "2d", "-f", 0, "--disable_tta"),
-        nnUNet_extTrainer=str(mine),
+        nnUNet_extTrainer=str(own),
     )
     return workspace
 
 
 @pytest.fixture(scope="module")
-def planned(trained):
+def planned(workspace, own):
     """A plan for a memory, trained and predicted."""
-    workspace = trained
     workspace.run_all(
         ("nnUNetv2_reca_plan", "-d", PLAIN, "-tr", SLICES, *PLAN),
         workspace.training(SLICES, "2d", "-p", PLANNED),
         workspace.training("nnUNetTrainerStep", "2d", "-p", PLANNED),
         workspace.prediction(workspace.folder / "planned", SLICES, "2d", "-f", 0, "-p", PLANNED, "--disable_tta"),
-        nnUNet_extTrainer=str(workspace.folder / "trainers"),
+        nnUNet_extTrainer=str(own),
     )
     return workspace
 
