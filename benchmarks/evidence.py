@@ -2,6 +2,7 @@
 
     python benchmarks/evidence.py halves 4
     python benchmarks/evidence.py train 4 3d_fullres 1 nnUNetTrainerPrimusS_tiny_seed100_20epochs --rate 8e-3 -o PILOTS
+    python benchmarks/evidence.py anchor 4 3d_fullres 0 --steps 2000 -o ANCHOR
     python benchmarks/evidence.py cuts 4 3d_fullres 0 TRAINER ... --cases 10 -o CUTS
     python benchmarks/evidence.py collect --study STUDY --cuts CUTS -o benchmarks/results/evidence_NAME.json
     python benchmarks/evidence.py figure benchmarks/results/evidence_NAME.json -o docs/evidence_NAME.png
@@ -52,6 +53,29 @@ def train(dataset: str, configuration: str, fold: str, trainer: str, rate: float
     if rate is not None:
         set_tiny_rate(rate)
     run_training(dataset, configuration, fold, trainer, device=torch.device("cpu"))
+
+
+def anchor(dataset: str, configuration: str, fold: str, steps: int) -> None:
+    """One training by nnU-Net's own trainer on the CPU, in as many short epochs as a tiny trainer's."""
+    import torch
+    from nnunetv2.run.run_training import run_training
+    from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+
+    from nnunet_reca.trainers.recipe import TINY
+
+    epochs, left = divmod(steps, TINY.iterations_per_epoch)
+    if left:
+        sys.exit(f"expected a multiple of {TINY.iterations_per_epoch} steps, got {steps}")
+    make = nnUNetTrainer.__init__
+
+    def make_short(self: nnUNetTrainer, *arguments: Any, **named: Any) -> None:
+        make(self, *arguments, **named)
+        self.num_epochs = epochs
+        self.num_iterations_per_epoch = TINY.iterations_per_epoch
+        self.num_val_iterations_per_epoch = TINY.validation_iterations_per_epoch
+
+    nnUNetTrainer.__init__ = make_short
+    run_training(dataset, configuration, fold, device=torch.device("cpu"))
 
 
 def cuts(dataset: str, configuration: str, fold: int, trainers: list[str], number: int, output: Path) -> None:
@@ -166,11 +190,16 @@ def main() -> None:
     tasks = parser.add_subparsers(dest="task", required=True)
     task = tasks.add_parser("halves", help="write splits_final.json")
     task.add_argument("datasets", nargs="+")
-    task = tasks.add_parser("train", help="a pilot training")
-    for name in ("dataset", "configuration", "fold", "trainer"):
-        task.add_argument(name)
-    task.add_argument("--rate", type=float, help="learning rate (default: the recipe's)")
-    task.add_argument("-o", type=Path, help="results (default: nnUNet_results)")
+    for name, text in (("train", "a training of ours"), ("anchor", "a short training of nnU-Net's own")):
+        task = tasks.add_parser(name, help=text)
+        for argument in ("dataset", "configuration", "fold"):
+            task.add_argument(argument)
+        task.add_argument("-o", type=Path, help="results (default: nnUNet_results)")
+        if name == "train":
+            task.add_argument("trainer")
+            task.add_argument("--rate", type=float, help="learning rate (default: the recipe's)")
+        else:
+            task.add_argument("--steps", type=int, required=True)
     task = tasks.add_parser("cuts", help="explain trained models")
     for name in ("dataset", "configuration"):
         task.add_argument(name)
@@ -191,10 +220,14 @@ def main() -> None:
         figure(arguments.file, arguments.o)
     elif arguments.task == "halves":
         halves(arguments.datasets)
-    elif arguments.task == "train":
+    elif arguments.task in ("train", "anchor"):
         if arguments.o is not None:  # read by nnU-Net when it is imported
             os.environ["nnUNet_results"] = str(arguments.o)
-        train(arguments.dataset, arguments.configuration, arguments.fold, arguments.trainer, arguments.rate)
+        what = arguments.dataset, arguments.configuration, arguments.fold
+        if arguments.task == "train":
+            train(*what, arguments.trainer, arguments.rate)
+        else:
+            anchor(*what, arguments.steps)
     elif arguments.task == "cuts":
         cuts(*(getattr(arguments, name) for name in ("dataset", "configuration", "fold", "trainers", "cases", "o")))
     else:
