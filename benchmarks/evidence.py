@@ -1,8 +1,7 @@
-"""What docs/evidence.md needs beside the stock commands: halves of the data, pilot trainings, cuts, one file of it all.
+"""What docs/evidence.md needs beside the stock commands: halves of the data, an anchor, cuts, one file of it all.
 
     python benchmarks/evidence.py halves 4
-    python benchmarks/evidence.py train 4 3d_fullres 1 nnUNetTrainerPrimusS_tiny_seed100_20epochs --rate 8e-3 -o PILOTS
-    python benchmarks/evidence.py anchor 4 3d_fullres 0 --steps 2000 -o ANCHOR
+    python benchmarks/evidence.py anchor 4 3d_fullres 0 --steps 2000
     python benchmarks/evidence.py cuts 4 3d_fullres 0 TRAINER ... --cases 10 -o CUTS
     python benchmarks/evidence.py collect --study STUDY --cuts CUTS -o benchmarks/results/evidence_NAME.json
     python benchmarks/evidence.py figure benchmarks/results/evidence_NAME.json -o docs/evidence_NAME.png
@@ -42,17 +41,6 @@ def halves(datasets: Iterable[str]) -> None:
             sys.exit(f"expected no other splits in {file}; results of theirs would be mixed with these")
         file.write_text(json.dumps(splits, indent=1), encoding="utf-8")
         print(f"{folder.name}: {len(even)} and {len(odd)} cases")
-
-
-def train(dataset: str, configuration: str, fold: str, trainer: str, rate: float | None) -> None:
-    """One training on the CPU through nnU-Net, where asked with another learning rate than the recipe's."""
-    import torch
-    from measure import set_tiny_rate
-    from nnunetv2.run.run_training import run_training
-
-    if rate is not None:
-        set_tiny_rate(rate)
-    run_training(dataset, configuration, fold, trainer, device=torch.device("cpu"))
 
 
 def anchor(dataset: str, configuration: str, fold: str, steps: int) -> None:
@@ -190,16 +178,10 @@ def main() -> None:
     tasks = parser.add_subparsers(dest="task", required=True)
     task = tasks.add_parser("halves", help="write splits_final.json")
     task.add_argument("datasets", nargs="+")
-    for name, text in (("train", "a training of ours"), ("anchor", "a short training of nnU-Net's own")):
-        task = tasks.add_parser(name, help=text)
-        for argument in ("dataset", "configuration", "fold"):
-            task.add_argument(argument)
-        task.add_argument("-o", type=Path, help="results (default: nnUNet_results)")
-        if name == "train":
-            task.add_argument("trainer")
-            task.add_argument("--rate", type=float, help="learning rate (default: the recipe's)")
-        else:
-            task.add_argument("--steps", type=int, required=True)
+    task = tasks.add_parser("anchor", help="a short training by nnU-Net's own trainer")
+    for name in ("dataset", "configuration", "fold"):
+        task.add_argument(name)
+    task.add_argument("--steps", type=int, required=True)
     task = tasks.add_parser("cuts", help="explain trained models")
     for name in ("dataset", "configuration"):
         task.add_argument(name)
@@ -220,14 +202,8 @@ def main() -> None:
         figure(arguments.file, arguments.o)
     elif arguments.task == "halves":
         halves(arguments.datasets)
-    elif arguments.task in ("train", "anchor"):
-        if arguments.o is not None:  # read by nnU-Net when it is imported
-            os.environ["nnUNet_results"] = str(arguments.o)
-        what = arguments.dataset, arguments.configuration, arguments.fold
-        if arguments.task == "train":
-            train(*what, arguments.trainer, arguments.rate)
-        else:
-            anchor(*what, arguments.steps)
+    elif arguments.task == "anchor":
+        anchor(arguments.dataset, arguments.configuration, arguments.fold, arguments.steps)
     elif arguments.task == "cuts":
         cuts(*(getattr(arguments, name) for name in ("dataset", "configuration", "fold", "trainers", "cases", "o")))
     else:

@@ -1,7 +1,6 @@
 """What the benchmarks share: alternating timings, peak memory of a process of its own, versions, results as JSON."""
 
 import argparse
-import dataclasses
 import gc
 import json
 import multiprocessing
@@ -136,15 +135,6 @@ def environment(arguments: argparse.Namespace) -> dict[str, Any]:
         "python": platform.python_version(),
         "commit": commit.stdout.strip(),
     }
-
-
-def set_tiny_rate(rate: float) -> None:
-    """Train tiny networks of this process with this learning rate from now on, whatever their recipes say."""
-    from nnunet_reca.plans.networks import NETWORKS
-
-    for name, network in NETWORKS.items():
-        tiny = {**network.recipes.get("tiny", {}), "initial_lr": rate}
-        NETWORKS[name] = dataclasses.replace(network, recipes={**network.recipes, "tiny": tiny})
 
 
 def finish(result: dict[str, Any], output: Path | None) -> None:

@@ -2,9 +2,10 @@
 
 Trains the Recurrent-Attention trainer of a network on fold 0 of the demo's preprocessed data, once per candidate,
 through nnU-Net's own training, and prints validation Dice and seconds. A candidate is a network, what differs from its
-tiny size, the learning rate and the epochs of 50 steps, ``NETWORK/NAME=VALUE;.../LEARNING_RATE/EPOCHS``, for example::
+tiny size, the learning rate as trainers' names have it and the epochs of 50 steps,
+``NETWORK/NAME=VALUE;.../LEARNING_RATE/EPOCHS``, for example::
 
-    python benchmarks/tiny_size.py "SwinUNETR/feature_size=12;num_heads=[1,2,4,8]/4e-3/12" "PrimusV3S/depth=4/2e-3/12"
+    python benchmarks/tiny_size.py "SwinUNETR/feature_size=12;num_heads=[1,2,4,8]/4en3/12" "PrimusV3S/depth=4/2en3/12"
 
 The last line is one JSON object. Timings are of the whole training and validation, data augmentation included.
 """
@@ -22,8 +23,7 @@ import torch
 
 
 def measure(candidate: str, results: Path, twin: str, configuration: str) -> dict[str, Any]:
-    """Train one candidate; its size and recipe replace those of the tiny size in this process."""
-    from measure import set_tiny_rate
+    """Train one candidate; its size replaces the tiny one in this process."""
     from nnunetv2.run.run_training import run_training
 
     from nnunet_reca.plans.networks import NETWORKS
@@ -33,8 +33,7 @@ def measure(candidate: str, results: Path, twin: str, configuration: str) -> dic
     network = NETWORKS[name]
     sizes = {**network.sizes, "tiny": {**network.sizes["tiny"], **changed}}
     NETWORKS[name] = dataclasses.replace(network, sizes=sizes)
-    set_tiny_rate(float(rate))
-    trainer = f"nnUNetTrainer{name}{twin}_tiny_seed0_{epochs}epochs"
+    trainer = f"nnUNetTrainer{name}{twin}_tiny_lr{rate}_seed0_{epochs}epochs"
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     start = time.time()
     run_training("4", configuration, 0, trainer, device=device)

@@ -28,14 +28,14 @@ CONFIGURATION = make_configuration([32, 48], [[1, 1], [2, 2], [2, 2]], spacing=[
 
 def names():
     """Every option alone in a network of windows, and as many as go together in each paper's network."""
-    bearing = [rows for rows in alternatives() if rows[0].sets not in ("seed", "epochs")]  # of what is trained
+    bearing = [rows for rows in alternatives() if rows[0].in_step]
     for option in (option for rows in bearing for option in rows):
-        yield PREFIX + "SwinUNETRReca" + "".join({TINY: None, option.shortest(): None})
+        yield PREFIX + "SwinUNETRReca" + "".join({TINY: None, option.example(): None})
     papers = {kind.class_path: name for name, kind in reversed(NETWORKS.items())}  # the first of each
     for number, network in enumerate(papers.values()):
         kind, recurrent = NETWORKS[network], number % 2 == 1
         allowed = [[option for option in rows if option.allowed(kind, recurrent)] for rows in bearing]
-        yield PREFIX + network + "Reca" * recurrent + "".join(rows[0].shortest() for rows in allowed if rows)
+        yield PREFIX + network + "Reca" * recurrent + "".join(rows[0].example() for rows in allowed if rows)
 
 
 @pytest.fixture(scope="module", params=dict.fromkeys(names()))

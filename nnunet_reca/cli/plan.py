@@ -15,8 +15,6 @@ from nnunet_reca.trainers.names import PREFIX, TrainerName, parse_trainer_name
 from nnunet_reca.trainers.options import OPTIONS
 
 DEVICES = ("cuda", "cpu")
-#: what options of trainer names set without an effect on memory
-WITHOUT_EFFECT = ("seed", "epochs")
 STOCK_TRAINER = "nnUNetTrainer"
 
 #: bytes that a training step needs of a device: trainer, plans, configuration, dataset.json, device
@@ -112,7 +110,7 @@ def plans_name(options: argparse.Namespace, base: str) -> str:
 
 def _network(parsed: TrainerName) -> str:
     """A trainer's name without prefix, and without the options that have no effect on memory."""
-    told = [option for option in OPTIONS if option.sets not in WITHOUT_EFFECT]
+    told = [option for option in OPTIONS if option.in_step]
     given = [option.suffix for option in told if parsed.options.get(option.sets) == option.value]
     return "_".join([parsed.base.removeprefix(PREFIX), *given])
 

@@ -37,7 +37,8 @@ class RecaTrainer(nnUNetTrainer):
         reca_network: key of :data:`nnunet_reca.plans.networks.NETWORKS`.
         reca_recurrent: Recurrent-Attention, or its self-attention twin.
         reca_options: what the options of the name set, see :data:`nnunet_reca.trainers.options.OPTIONS`; the trainer
-            reads ``size`` (of its recipe), ``precision``, ``seed`` and ``epochs``, the plan the others.
+            reads ``size`` (of its recipe), ``precision``, ``learning_rate``, ``seed`` and ``epochs``, the plan the
+            others.
 
     Raises:
         ValueError: if the plan does not suit the network, before anything is written.
@@ -64,6 +65,8 @@ class RecaTrainer(nnUNetTrainer):
         network = NETWORKS[self.reca_network]
         size = self.reca_options.get("size", "base")
         self.recipe = dataclasses.replace(RECIPES[size], **network.recipes.get(size, {}))
+        if "learning_rate" in self.reca_options:
+            self.recipe = dataclasses.replace(self.recipe, initial_lr=self.reca_options["learning_rate"])
         self.initial_lr = self.recipe.initial_lr
         self.weight_decay = self.recipe.weight_decay
         self.num_epochs = self.reca_options.get("epochs", self.num_epochs)

@@ -43,7 +43,7 @@ def longest_names() -> list[str]:
     for network, kind in NETWORKS.items():
         rows = [[option for option in group if option.allowed(kind, True)] for group in alternatives()]
         for i in range(max(map(len, rows))):
-            options = "".join(group[min(i, len(group) - 1)].shortest() for group in rows if group)
+            options = "".join(group[min(i, len(group) - 1)].example() for group in rows if group)
             names.append(TrainerName(network, True).base + options)
     return names
 

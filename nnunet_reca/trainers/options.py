@@ -14,8 +14,28 @@ from typing import Any, Literal
 from nnunet_reca.plans.network import Network
 from nnunet_reca.plans.networks import NETWORKS
 
-#: stands for a whole number in a suffix
-NUMBER = "<N>"
+
+@dataclass(frozen=True)
+class Number:
+    """A number in an option's suffix.
+
+    Attributes:
+        mark: what stands for it where the suffix is explained.
+        pattern: regular expression of it, in one spelling only, so that each training has one name.
+        read: its value.
+        example: one in a name.
+    """
+
+    mark: str
+    pattern: str
+    read: Callable[[str], int | float]
+    example: str
+
+
+NUMBER = Number("<N>", "[1-9][0-9]*", int, "1")
+NUMBER_OR_ZERO = Number("<N>", "0|[1-9][0-9]*", int, "0")
+#: as nnU-Net's own trainers write it, 3en4 for 3e-4
+RATE = Number("<R>", "[1-9](?:[0-9]*[1-9])?en[1-9][0-9]*", lambda text: float(text.replace("en", "e-")), "1en3")
 
 
 @dataclass(frozen=True)
@@ -27,8 +47,9 @@ class Option:
         meaning: what it does, a part of a sentence.
         sets: what it sets; neighbours in the table that set the same are alternatives.
         reader: where that goes: into the network's arguments in the plan, or to the trainer.
-        value: of what it sets; None is the number in the suffix.
-        smallest: number that the suffix takes.
+        value: of what it sets, where no number in the suffix says it.
+        number: in the suffix.
+        in_step: whether a training step computes or takes something else with it.
         only_with: networks and twins it is for, in words; empty for all of them.
         allowed: the same, asked with a network and whether it is the Recurrent-Attention twin.
     """
@@ -38,19 +59,20 @@ class Option:
     sets: str
     reader: Literal["plan", "trainer"]
     value: Any = None
-    smallest: int = 1
+    number: Number | None = None
+    in_step: bool = True
     only_with: str = ""
     allowed: Callable[[Network, bool], bool] = lambda network, recurrent: True
 
     @property
     def pattern(self) -> str:
-        """Regular expression of the suffix; numbers have no leading zeros, so that each training has one name."""
-        number = "([1-9][0-9]*)" if self.smallest else "(0|[1-9][0-9]*)"
-        return "_" + re.escape(self.suffix).replace(re.escape(NUMBER), number)
+        """Regular expression of the suffix."""
+        suffix = re.escape(self.suffix)
+        return "_" + (suffix.replace(self.number.mark, f"({self.number.pattern})") if self.number else suffix)
 
-    def shortest(self) -> str:
-        """The option in a name, with its smallest number."""
-        return "_" + self.suffix.replace(NUMBER, str(self.smallest))
+    def example(self) -> str:
+        """The option in a name."""
+        return "_" + (self.suffix.replace(self.number.mark, self.number.example) if self.number else self.suffix)
 
 
 def _carry(kind: str, meaning: str) -> Option:
@@ -108,13 +130,29 @@ OPTIONS: tuple[Option, ...] = (
         True,
     ),
     Option(
+        "lr<R>",
+        "peak learning rate instead of the recipe's, written as nnU-Net writes it: `_lr3en4` is 3e-4",
+        "learning_rate",
+        "trainer",
+        number=RATE,
+        in_step=False,
+    ),
+    Option(
         "seed<N>",
         "the training is seeded with N, initial weights and every epoch; its results lie beside those of other seeds",
         "seed",
         "trainer",
-        smallest=0,
+        number=NUMBER_OR_ZERO,
+        in_step=False,
     ),
-    Option("<N>epochs", "any N instead of nnU-Net's 1000; warm-up and decay follow", "epochs", "trainer"),
+    Option(
+        "<N>epochs",
+        "any N instead of nnU-Net's 1000; warm-up and decay follow",
+        "epochs",
+        "trainer",
+        number=NUMBER,
+        in_step=False,
+    ),
 )
 
 
@@ -179,7 +217,7 @@ def _expression() -> re.Pattern[str]:
 
 def _value(option: Option, part: str) -> Any:
     """What an option sets, as it stands in a name."""
-    if option.value is not None:
+    if option.number is None:
         return option.value
-    number = re.fullmatch(option.pattern, part)
-    return int(number[1]) if number else None
+    found = re.fullmatch(option.pattern, part)
+    return option.number.read(found[1]) if found else None

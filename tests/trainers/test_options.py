@@ -1,20 +1,21 @@
 """The table of options: what names, plans, trainers and pages make of it."""
 
 import copy
+import dataclasses
 import re
 from pathlib import Path
 
 import pytest
 import torch
 from support.plan_factory import DATASET_JSON, HIPPOCAMPUS_2D, HIPPOCAMPUS_3D, make_plans
-from support.trainer_factory import CPU, initialized_trainer
+from support.trainer_factory import CPU, initialized_trainer, new_trainer
 
 from nnunet_reca import trainers
 from nnunet_reca.blocks.carry import parse_carry
 from nnunet_reca.plans.networks import NETWORKS
 from nnunet_reca.trainers import options as table_of_options
 from nnunet_reca.trainers.names import GRAMMAR, base_names, longest_names, parse_trainer_name
-from nnunet_reca.trainers.options import OPTIONS, Option, alternatives, rewrite_arguments, table
+from nnunet_reca.trainers.options import NUMBER_OR_ZERO, OPTIONS, Option, alternatives, rewrite_arguments, table
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
@@ -28,10 +29,10 @@ def make_trainer(name):
 @pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.suffix)
 @pytest.mark.parametrize("base", base_names())
 def test_every_option_is_taken_where_it_is_allowed_and_refused_with_its_reason_elsewhere(base, option):
-    name = base + option.shortest()
+    name = base + option.example()
     parsed = parse_trainer_name(base)
     if option.allowed(NETWORKS[parsed.network], parsed.recurrent):
-        value = option.smallest if option.value is None else option.value
+        value = option.number.read(option.number.example) if option.number else option.value
         assert parse_trainer_name(name).options == {option.sets: value}
     else:
         with pytest.raises(ValueError, match=f"expected _{option.suffix} only with {option.only_with} .*{name}"):
@@ -44,14 +45,14 @@ def test_options_that_set_the_same_exclude_each_other_and_stand_together(rows):
     for option in rows:
         for other in rows:
             with pytest.raises(ValueError, match="expected a trainer name of the form"):
-                parse_trainer_name(base_names()[1] + option.shortest() + other.shortest())
+                parse_trainer_name(base_names()[1] + option.example() + other.example())
 
 
 def test_names_of_all_options_together_are_read():
     read = {name: parse_trainer_name(name).options for name in longest_names()}
     assert {sets for options in read.values() for sets in options} == {option.sets for option in OPTIONS}
     for option in OPTIONS:
-        assert any(option.shortest() in name for name in read)
+        assert any(option.example() in name for name in read)
         assert f"_{option.suffix}" in GRAMMAR
 
 
@@ -125,7 +126,7 @@ def test_a_row_is_all_that_a_new_option_takes(with_rows, folders):
     with_rows(
         Option("wide", "MLPs of eight times the width", "mlp_ratio", "plan", 8.0),
         Option("narrow", "MLPs of twice the width", "mlp_ratio", "plan", 2.0),
-        Option("lucky<N>", "a number for luck", "luck", "trainer", smallest=0),
+        Option("lucky<N>", "a number for luck", "luck", "trainer", number=NUMBER_OR_ZERO),
     )
     trainer = make_trainer("nnUNetTrainerSwinUNETRReca_tiny_wide_lucky0_2epochs")
     assert trainer.configuration_manager.network_arch_init_kwargs["mlp_ratio"] == 8.0
@@ -148,3 +149,13 @@ def test_pages_that_show_the_options_have_the_tables_rows_and_the_grammar():
     for text in texts.values():
         shown = re.findall(r"nnUNetTrainer<Network>(\S+)", text)
         assert set(shown) <= {GRAMMAR.split(">", 1)[1]}
+
+
+@pytest.mark.parametrize(("network", "size"), [(name, size) for name in NETWORKS for size in NETWORKS[name].sizes])
+def test_a_learning_rate_in_the_name_is_the_trainings_whatever_the_recipe_of_its_network_says(folders, network, size):
+    configuration = "3d_fullres" if 3 in NETWORKS[network].dimensions else "2d"
+    base = f"nnUNetTrainer{network}Reca" + ("_tiny" if size == "tiny" else "")
+    trainer = new_trainer(folders, f"{base}_lr125en3_1epochs", configuration)
+    assert trainer.initial_lr == trainer.recipe.initial_lr == 0.125
+    own = new_trainer(folders, base, configuration).recipe
+    assert trainer.recipe == dataclasses.replace(own, initial_lr=0.125) != own
