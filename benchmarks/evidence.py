@@ -3,8 +3,9 @@
     python benchmarks/evidence.py halves 4
     python benchmarks/evidence.py anchor 4 3d_fullres 0 --steps 2000
     python benchmarks/evidence.py cuts 4 3d_fullres 0 TRAINER ... --cases 10 -o CUTS
-    python benchmarks/evidence.py collect --study STUDY --cuts CUTS -o benchmarks/results/evidence_NAME.json
+    python benchmarks/evidence.py collect COMPARISON --cuts CUTS -o benchmarks/results/evidence_NAME.json
     python benchmarks/evidence.py figure benchmarks/results/evidence_NAME.json -o docs/evidence_NAME.png
+    python benchmarks/evidence.py differences benchmarks/results/evidence_*.json -o docs/evidence.png
 
 ``nnUNet_raw``, ``nnUNet_preprocessed`` and ``nnUNet_results`` are nnU-Net's.
 """
@@ -20,6 +21,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from statistics import mean
 from typing import Any
+
+#: difference of Dice that would matter, in points
+SMALLEST = 0.5
 
 
 def dataset_name(dataset: str) -> str:
@@ -104,16 +108,17 @@ def cuts_of(folder: Path) -> dict[str, Any]:
     return {"cases": len(list(folder.iterdir())), "cuts": means[0], "logits": means[1]}
 
 
-def collect(study: Path, also: list[Path], cut: Path | None, output: Path) -> None:
-    """One file of what the comparison of a study found, case by case, of what others found, and of what cuts did."""
+def collect(comparison: Path, also: list[Path], cut: Path | None, output: Path) -> None:
+    """One file of what a comparison found, case by case, of what others found, and of what cuts did."""
     import yaml
 
-    (report,) = study.glob("*/comparison")
-    results = json.loads((report / "results.json").read_text(encoding="utf-8"))
+    results = json.loads((comparison / "results.json").read_text(encoding="utf-8"))
     keep = ("dataset", "folds", "versions", "summary", "models", "means", "differences", "cost")
     content = {key: results[key] for key in keep if key in results}
-    content["study"] = yaml.safe_load((study / "study.yaml").read_text(encoding="utf-8"))
-    with (report / "cases.csv").open(encoding="utf-8") as file:
+    study = comparison.resolve().parents[1] / "study.yaml"
+    if study.exists():
+        content["study"] = yaml.safe_load(study.read_text(encoding="utf-8"))
+    with (comparison / "cases.csv").open(encoding="utf-8") as file:
         content["dice"] = _by_case(csv.DictReader(file))
     for other in also:
         compared = json.loads((other / "results.json").read_text(encoding="utf-8"))
@@ -165,6 +170,43 @@ def figure(file: Path, output: Path) -> None:
     figure.savefig(output, dpi=150)
 
 
+def differences(files: list[Path], output: Path) -> None:
+    """Difference to self-attention and its 95 % interval, for every kind of carry in every file."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot as plt
+
+    from nnunet_reca.trainers.names import parse_trainer_name
+
+    rows: list[tuple[str, str, dict[str, Any]]] = []
+    for file in files:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        for row in content["differences"]:
+            reference, model = (parse_trainer_name(row[key].split("__")[0]) for key in ("reference", "model"))
+            if row["metric"] == "dice" and row["label"] == "mean" and reference and model and not reference.recurrent:
+                data = content["dataset"].partition("_")[2]
+                rate = f", rate {rate:g}" if (rate := model.options.get("learning_rate")) else ""
+                carry = model.options.get("carry", "sum") + model.options.get("alignment", "").replace("_", ", ")
+                rows.append((f"{data}, {model.network}{rate}", carry, row))
+    figure, axes = plt.subplots(figsize=(8, 0.6 + 0.3 * len(rows)), layout="constrained")
+    axes.axvspan(-SMALLEST, SMALLEST, color="0.9")
+    axes.axvline(0, color="0.5", linewidth=0.8)
+    carries = list(dict.fromkeys(carry for _, carry, _ in rows))
+    for place, (_, carry, row) in enumerate(rows):
+        low, middle, high = (100 * row[key] for key in ("low", "difference", "high"))
+        axes.plot([low, high], [place, place], color=f"C{carries.index(carry)}", linewidth=2)
+        axes.plot(middle, place, "o", color=f"C{carries.index(carry)}")
+    titles = [title for title, _, _ in rows]
+    labels = [
+        f"{title if titles.index(title) == place else ''}  {carry}" for place, (title, carry, _) in enumerate(rows)
+    ]
+    axes.set_yticks(range(len(rows)), labels)
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.set_xlabel("Dice (points), Recurrent-Attention − self-attention, with its 95 % interval")
+    figure.savefig(output, dpi=150)
+
+
 def _epochs(model: str) -> str:
     return "_" + model.rpartition("_")[2]
 
@@ -189,16 +231,21 @@ def main() -> None:
     task.add_argument("trainers", nargs="+")
     task.add_argument("--cases", type=int, default=10)
     task.add_argument("-o", type=Path, required=True)
-    task = tasks.add_parser("collect", help="one JSON file of a study")
-    task.add_argument("--study", type=Path, required=True)
+    task = tasks.add_parser("collect", help="one JSON file of a comparison")
+    task.add_argument("comparison", type=Path, help="its folder; a study has it below a data set's name")
     task.add_argument("--also", type=Path, nargs="+", default=[], help="folders of further comparisons")
     task.add_argument("--cuts", type=Path)
     task.add_argument("-o", type=Path, required=True)
     task = tasks.add_parser("figure", help="a picture of such a file")
     task.add_argument("file", type=Path)
     task.add_argument("-o", type=Path, required=True)
+    task = tasks.add_parser("differences", help="a picture of all comparisons with self-attention")
+    task.add_argument("files", type=Path, nargs="+")
+    task.add_argument("-o", type=Path, required=True)
     arguments = parser.parse_args()
-    if arguments.task == "figure":
+    if arguments.task == "differences":
+        differences(arguments.files, arguments.o)
+    elif arguments.task == "figure":
         figure(arguments.file, arguments.o)
     elif arguments.task == "halves":
         halves(arguments.datasets)
@@ -207,7 +254,7 @@ def main() -> None:
     elif arguments.task == "cuts":
         cuts(*(getattr(arguments, name) for name in ("dataset", "configuration", "fold", "trainers", "cases", "o")))
     else:
-        collect(arguments.study, arguments.also, arguments.cuts, arguments.o)
+        collect(arguments.comparison, arguments.also, arguments.cuts, arguments.o)
 
 
 if __name__ == "__main__":
