@@ -50,7 +50,7 @@ def test_options_set_epochs_size_and_recipe(folders, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("name", "rate"), [("PrimusS", 3e-4), ("PrimusS_tiny", 2e-3), ("PrimusSReca_tiny", 2e-3), ("PrimusV3S_tiny", 4e-3)]
+    ("name", "rate"), [("PrimusS", 3e-4), ("PrimusS_tiny", 1e-3), ("PrimusSReca_tiny", 1e-3), ("PrimusV3S_tiny", 4e-3)]
 )
 def test_a_networks_own_recipe_is_that_of_its_size_and_of_both_twins(folders, name, rate):
     trainer = make_trainer(f"nnUNetTrainer{name}")
