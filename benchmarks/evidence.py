@@ -4,9 +4,8 @@
     python benchmarks/evidence.py anchor 4 3d_fullres 0 --steps 2000
     python benchmarks/evidence.py cuts 4 3d_fullres 0 TRAINER ... --cases 10 -o CUTS
     python benchmarks/evidence.py collect COMPARISON --cuts CUTS -o benchmarks/results/evidence_NAME.json
-    python benchmarks/evidence.py figure benchmarks/results/evidence_NAME.json -o docs/evidence_NAME.png
-    python benchmarks/evidence.py differences benchmarks/results/evidence_*.json -o docs/evidence.png
 
+``evidence_report.py`` makes the page's tables and pictures of such files.
 ``nnUNet_raw``, ``nnUNet_preprocessed`` and ``nnUNet_results`` are nnU-Net's.
 """
 
@@ -21,9 +20,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from statistics import mean
 from typing import Any
-
-#: difference of Dice that would matter, in points
-SMALLEST = 0.5
 
 
 def dataset_name(dataset: str) -> str:
@@ -138,83 +134,6 @@ def _by_case(rows: Iterable[dict[str, str]]) -> dict[str, dict[str, dict[str, fl
     return found
 
 
-def figure(file: Path, output: Path) -> None:
-    """Dice of every run beside its model's mean, and the deviation of the logits in every layer of the first seed's."""
-    import matplotlib
-
-    matplotlib.use("agg")
-    from matplotlib import pyplot as plt
-
-    content = json.loads(file.read_text(encoding="utf-8"))
-    runs: dict[str, list[float]] = defaultdict(list)
-    for name, labels in content["dice"].items():
-        model, _, seed = name.partition(", ")
-        if seed:
-            runs[model].append(mean(mean(cases.values()) for label, cases in labels.items() if label != "mean"))
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2), width_ratios=(3, 2), layout="constrained")
-    for row, (model, dice) in enumerate(runs.items()):
-        left.plot([100 * d for d in dice], [row] * len(dice), "o", color=f"C{row}", alpha=0.6)
-        left.plot(100 * mean(dice), row, "|", color=f"C{row}", markersize=22)
-        left.text(100 * mean(dice), row - 0.32, f"{100 * mean(dice):.1f}", ha="center", va="bottom", fontsize=8)
-        for trainer, cut in content.get("cuts", {}).items():
-            if trainer.partition("_seed")[0] == model.partition("_seed")[0].removesuffix(_epochs(model)):
-                layers = [v for k, v in cut["logits"].items() if not k.endswith("carry_off")]
-                deviations = [layer["logits_standard_deviation"] for layer in layers]
-                right.plot(range(1, len(layers) + 1), deviations, "o-", color=f"C{row}")
-    left.set_yticks(range(len(runs)), [_short(model) for model in runs])
-    left.set_ylim(len(runs) - 0.4, -0.6)
-    left.set_xlabel("Dice (%), runs and their mean")
-    right.set_ylim(bottom=0)
-    right.set_xlabel("layer")
-    right.set_ylabel("deviation of a query's logits")
-    figure.savefig(output, dpi=150)
-
-
-def differences(files: list[Path], output: Path) -> None:
-    """Difference to self-attention and its 95 % interval, for every kind of carry in every file."""
-    import matplotlib
-
-    matplotlib.use("agg")
-    from matplotlib import pyplot as plt
-
-    from nnunet_reca.trainers.names import parse_trainer_name
-
-    rows: list[tuple[str, str, dict[str, Any]]] = []
-    for file in files:
-        content = json.loads(file.read_text(encoding="utf-8"))
-        for row in content["differences"]:
-            reference, model = (parse_trainer_name(row[key].split("__")[0]) for key in ("reference", "model"))
-            if row["metric"] == "dice" and row["label"] == "mean" and reference and model and not reference.recurrent:
-                data = content["dataset"].partition("_")[2]
-                rate = f", rate {rate:g}" if (rate := model.options.get("learning_rate")) else ""
-                carry = model.options.get("carry", "sum") + model.options.get("alignment", "").replace("_", ", ")
-                rows.append((f"{data}, {model.network}{rate}", carry, row))
-    figure, axes = plt.subplots(figsize=(8, 0.6 + 0.3 * len(rows)), layout="constrained")
-    axes.axvspan(-SMALLEST, SMALLEST, color="0.9")
-    axes.axvline(0, color="0.5", linewidth=0.8)
-    carries = list(dict.fromkeys(carry for _, carry, _ in rows))
-    for place, (_, carry, row) in enumerate(rows):
-        low, middle, high = (100 * row[key] for key in ("low", "difference", "high"))
-        axes.plot([low, high], [place, place], color=f"C{carries.index(carry)}", linewidth=2)
-        axes.plot(middle, place, "o", color=f"C{carries.index(carry)}")
-    titles = [title for title, _, _ in rows]
-    labels = [
-        f"{title if titles.index(title) == place else ''}  {carry}" for place, (title, carry, _) in enumerate(rows)
-    ]
-    axes.set_yticks(range(len(rows)), labels)
-    axes.set_ylim(len(rows) - 0.4, -0.6)
-    axes.set_xlabel("Dice (points), Recurrent-Attention − self-attention, with its 95 % interval")
-    figure.savefig(output, dpi=150)
-
-
-def _epochs(model: str) -> str:
-    return "_" + model.rpartition("_")[2]
-
-
-def _short(model: str) -> str:
-    return model.removeprefix("nnUNetTrainer").removesuffix(_epochs(model))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     tasks = parser.add_subparsers(dest="task", required=True)
@@ -236,18 +155,8 @@ def main() -> None:
     task.add_argument("--also", type=Path, nargs="+", default=[], help="folders of further comparisons")
     task.add_argument("--cuts", type=Path)
     task.add_argument("-o", type=Path, required=True)
-    task = tasks.add_parser("figure", help="a picture of such a file")
-    task.add_argument("file", type=Path)
-    task.add_argument("-o", type=Path, required=True)
-    task = tasks.add_parser("differences", help="a picture of all comparisons with self-attention")
-    task.add_argument("files", type=Path, nargs="+")
-    task.add_argument("-o", type=Path, required=True)
     arguments = parser.parse_args()
-    if arguments.task == "differences":
-        differences(arguments.files, arguments.o)
-    elif arguments.task == "figure":
-        figure(arguments.file, arguments.o)
-    elif arguments.task == "halves":
+    if arguments.task == "halves":
         halves(arguments.datasets)
     elif arguments.task == "anchor":
         anchor(arguments.dataset, arguments.configuration, arguments.fold, arguments.steps)
