@@ -43,7 +43,7 @@ def request_of(first: str | None, options: argparse.Namespace, rest: list[str]) 
     """What is asked for: a file or folder of a study, options, or both, in which case the options count.
 
     Args:
-        first: study.yaml, or the folder that holds one.
+        first: study.yaml, the folder that holds one, or a file of another name for a study in a folder of its own.
         options: of this command.
         rest: options of Snakemake.
 
@@ -60,9 +60,10 @@ def request_of(first: str | None, options: argparse.Namespace, rest: list[str]) 
     if file is not None and not file.is_file():
         raise ValueError(f"expected a study.yaml or its folder, got {first}; options of Snakemake come after it")
     content = read_study(file) if file else {}
-    folder = options.output or (file.parent if file else None)
+    folder = options.output or (file.parent if file and file.name == FILE else None)
     if folder is None:
-        names = study_of({"trainers": ["any"], **given, "datasets": options.datasets}).datasets
+        asked = {"trainers": ["any"], **given, "datasets": options.datasets}
+        names = [file.stem] if file else study_of(asked).datasets
         folder = Path(os.environ.get("nnUNet_results") or ".") / "_".join(["reca_study", *names])
     folder = folder.expanduser().resolve()
     if file is None and (folder / FILE).is_file():
@@ -126,7 +127,13 @@ def _parser() -> argparse.ArgumentParser:
     add("-pl", dest="planners", nargs="+", metavar="PLANNER", help="planners whose plans to make and use")
     add("-f", dest="folds", nargs="+", metavar="FOLD", help="default 0 1 2 3 4")
     add("--seeds", nargs="+", metavar="N", help="of trainers of this package, which are trained with each of them")
-    add("-o", dest="output", type=Path, metavar="FOLDER", help="default: reca_study_DATASET in nnUNet_results")
+    add(
+        "-o",
+        dest="output",
+        type=Path,
+        metavar="FOLDER",
+        help="default: reca_study_DATASET in nnUNet_results, of a file.yaml reca_study_file",
+    )
     add("--device", "-device", dest="device", help="cuda, cpu or mps; default cuda")
     add("--gpus", nargs="+", metavar="ID", help="of this machine, one for each training; default: all")
     add("--trainings_per_gpu", metavar="N", help="that share a GPU at a time; default 1")

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from support.fake_nnunet import DATASET
 
+from nnunet_reca.cli.study import main
 from nnunet_reca.results.problems import Problems
 from nnunet_reca.study.spec import FILE, STEPS, differences, plans_of, read_study, study_of, text_of
 from nnunet_reca.trainers.find import find_trainer
@@ -101,3 +102,26 @@ def test_committed_studies_read_as_studies_of_trainers_that_exist(file):
     assert study.seeds == (0, 1, 2)
     for trainer in study.trainers:
         assert find_trainer(trainer).__name__ == trainer
+
+
+@pytest.mark.parametrize(
+    ("given", "folder"),
+    [
+        (["theirs/study.yaml"], "theirs"),
+        (["theirs"], "theirs"),
+        (["theirs/rates.yaml"], "results/reca_study_rates"),
+        (["theirs/rates.yaml", "-o", "here"], "here"),
+    ],
+)
+def test_a_file_of_another_name_is_a_study_in_a_folder_of_its_own(tmp_path, monkeypatch, given, folder):
+    """So that several of them can lie side by side, and where they lie nothing is written."""
+    (tmp_path / "theirs").mkdir()
+    for name in (FILE, "rates.yaml"):
+        (tmp_path / "theirs" / name).write_text(text_of(study_of({"datasets": [4], "trainers": [name]})))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("nnUNet_results", str(tmp_path / "results"))
+    asked = []
+    monkeypatch.setattr("nnunet_reca.study.run.run", lambda request, say: asked.append(request) or 0)
+    assert main(given) == 0
+    assert asked[0].folder == tmp_path / folder
+    assert asked[0].content["trainers"] == ["rates.yaml" if "rates" in given[0] else FILE]
