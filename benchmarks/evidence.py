@@ -1,7 +1,6 @@
-"""What docs/evidence.md needs beside the stock commands: halves of the data, an anchor, cuts, one file of it all.
+"""What docs/evidence.md needs beside the stock commands: halves of the data, cuts, one file of it all.
 
     python benchmarks/evidence.py halves 4
-    python benchmarks/evidence.py anchor 4 3d_fullres 0 --steps 2000
     python benchmarks/evidence.py cuts 4 3d_fullres 0 TRAINER ... --cases 10 -o CUTS
     python benchmarks/evidence.py collect COMPARISON --cuts CUTS -o benchmarks/results/evidence_NAME.json
 
@@ -41,29 +40,6 @@ def halves(datasets: Iterable[str]) -> None:
             sys.exit(f"expected no other splits in {file}; results of theirs would be mixed with these")
         file.write_text(json.dumps(splits, indent=1), encoding="utf-8")
         print(f"{folder.name}: {len(even)} and {len(odd)} cases")
-
-
-def anchor(dataset: str, configuration: str, fold: str, steps: int) -> None:
-    """One training by nnU-Net's own trainer on the CPU, in as many short epochs as a tiny trainer's."""
-    import torch
-    from nnunetv2.run.run_training import run_training
-    from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
-
-    from nnunet_reca.trainers.recipe import TINY
-
-    epochs, left = divmod(steps, TINY.iterations_per_epoch)
-    if left:
-        sys.exit(f"expected a multiple of {TINY.iterations_per_epoch} steps, got {steps}")
-    make = nnUNetTrainer.__init__
-
-    def make_short(self: nnUNetTrainer, *arguments: Any, **named: Any) -> None:
-        make(self, *arguments, **named)
-        self.num_epochs = epochs
-        self.num_iterations_per_epoch = TINY.iterations_per_epoch
-        self.num_val_iterations_per_epoch = TINY.validation_iterations_per_epoch
-
-    nnUNetTrainer.__init__ = make_short
-    run_training(dataset, configuration, fold, device=torch.device("cpu"))
 
 
 def cuts(dataset: str, configuration: str, fold: int, trainers: list[str], number: int, output: Path) -> None:
@@ -109,7 +85,7 @@ def collect(comparison: Path, also: list[Path], cut: Path | None, output: Path) 
     import yaml
 
     results = json.loads((comparison / "results.json").read_text(encoding="utf-8"))
-    keep = ("dataset", "folds", "versions", "summary", "models", "means", "differences", "cost")
+    keep = ("dataset", "unit", "folds", "versions", "summary", "models", "means", "differences", "cost")
     content = {key: results[key] for key in keep if key in results}
     study = comparison.resolve().parents[1] / "study.yaml"
     if study.exists():
@@ -139,10 +115,6 @@ def main() -> None:
     tasks = parser.add_subparsers(dest="task", required=True)
     task = tasks.add_parser("halves", help="write splits_final.json")
     task.add_argument("datasets", nargs="+")
-    task = tasks.add_parser("anchor", help="a short training by nnU-Net's own trainer")
-    for name in ("dataset", "configuration", "fold"):
-        task.add_argument(name)
-    task.add_argument("--steps", type=int, required=True)
     task = tasks.add_parser("cuts", help="explain trained models")
     for name in ("dataset", "configuration"):
         task.add_argument(name)
@@ -158,8 +130,6 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.task == "halves":
         halves(arguments.datasets)
-    elif arguments.task == "anchor":
-        anchor(arguments.dataset, arguments.configuration, arguments.fold, arguments.steps)
     elif arguments.task == "cuts":
         cuts(*(getattr(arguments, name) for name in ("dataset", "configuration", "fold", "trainers", "cases", "o")))
     else:

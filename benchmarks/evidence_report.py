@@ -1,21 +1,26 @@
 """The tables and pictures of docs/evidence.md, made of the files that ``evidence.py collect`` writes.
 
-python benchmarks/evidence_report.py tables benchmarks/results/evidence_*.json
-python benchmarks/evidence_report.py differences benchmarks/results/evidence_*.json -o docs/evidence.png
-python benchmarks/evidence_report.py runs benchmarks/results/evidence_NAME.json -o docs/evidence_NAME.png
+    python benchmarks/evidence_report.py tables benchmarks/results/evidence_*.json
+    python benchmarks/evidence_report.py differences benchmarks/results/evidence_*.json -o docs/evidence.png
+    python benchmarks/evidence_report.py runs benchmarks/results/evidence_NAME.json -o docs/evidence_NAME.png
+
+Models are of this package, and first of them is self-attention.
 """
 
 import argparse
 import json
-import re
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from nnunet_reca.report.naming import number
-from nnunet_reca.trainers.names import PREFIX, parse_trainer_name
+from nnunet_reca.trainers.names import TrainerName, parse_trainer_name
+from nnunet_reca.trainers.seeds import split_seed
 
 #: difference of Dice that would matter, in points
 SMALLEST = 0.5
@@ -50,55 +55,83 @@ class Model:
     def verdict(self) -> str:
         """What the protocol calls the interval."""
         low, _, high = self.interval()
-        if low > 0 or high < 0:
-            return "better" if low > 0 else "worse"
-        return "no difference that matters" if -SMALLEST < low and high < SMALLEST else "none shown"
+        if -SMALLEST < low and high < SMALLEST:
+            return "no difference that matters"
+        return "better" if low > 0 else "worse" if high < 0 else "none shown"
 
 
 @dataclass
 class Comparison:
-    """One file: a network's models on a data set, self-attention first."""
+    """One file: a network's models on a data set, self-attention first.
+
+    Attributes:
+        title: data set, network and learning rate.
+        unit: of HD95.
+        models: all of one network, size and learning rate.
+        others: differences to other models than self-attention at this rate, or of other trainers, with Dice.
+    """
 
     title: str
     unit: str
     models: list[Model]
+    others: list[dict[str, Any]]
 
 
 def read(file: Path) -> Comparison:
     """A file of ``evidence.py collect``."""
     content = json.loads(file.read_text(encoding="utf-8"))
-    pooled = [row for row in content["means"] if (row["label"], row["fold"]) == ("mean", "pooled")]
+    pooled = _of_all_cases(content["means"])
     models: dict[str, Model] = {}
     for name in content["models"]:
         (means,) = (row for row in pooled if (row["model"], row["run"]) == (name, "all"))
         runs = [100 * row["dice"] for row in pooled if row["model"] == name and row["run"] != "all"]
-        models[name] = Model(_short(name), means, runs)
+        models[name] = Model(_kind(_parsed(name)), means, runs)
     first, *_ = models
     for row in content["differences"]:
         if (row["metric"], row["label"], row["reference"]) == ("dice", "mean", first):
             models[row["model"]].difference = row
     for trainer, cuts in content.get("cuts", {}).items():
         for name, model in models.items():
-            if _without_seed(trainer) == _without_seed(name.split("__")[0]):
+            if split_seed(trainer)[0] == name.split("__")[0]:
                 model.cuts = cuts
-    parsed = parse_trainer_name(first.split("__")[0])
-    assert parsed is not None, f"expected a model of this package first, got {first}"
-    rate = parsed.options.get("learning_rate")
-    size = "_tiny" if parsed.options.get("size") == "tiny" else ""
-    title = f"{content['dataset'].partition('_')[2]}, {parsed.network}{size}" + (f" at {rate:g}" if rate else "")
-    return Comparison(title, "pixels" if first.endswith("__2d") else "mm", list(models.values()))
+    names = [_parsed(model) for model in models]
+    if len({_common(name) for name in names}) > 1 or names[0].recurrent:
+        sys.exit(f"expected self-attention, then kinds of carry of one network, size and rate, got {', '.join(models)}")
+    others = []
+    for also in content.get("also", {}).values():
+        dice = {row["model"]: row["dice"] for row in _of_all_cases(also["means"]) if row["run"] == "all"}
+        rows = (row for row in also["differences"] if (row["metric"], row["label"]) == ("dice", "mean"))
+        others += [{**row, "dice": dice[row["model"]]} for row in rows]
+    title = f"{content['dataset'].partition('_')[2]}, {_common(names[0])}"
+    return Comparison(title, content["unit"], list(models.values()), others)
 
 
-def _short(name: str) -> str:
-    parsed = parse_trainer_name(name.split("__")[0])
-    if parsed is None:
-        return name.split("__")[0].removeprefix(PREFIX)
-    kind = "".join(f"_{parsed.options[key]}" for key in ("carry",) if key in parsed.options)
-    return "Reca" + kind + parsed.options.get("alignment", "") if parsed.recurrent else "self-attention"
+def _of_all_cases(means: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [row for row in means if (row["label"], row["fold"]) == ("mean", "pooled")]
 
 
-def _without_seed(trainer: str) -> str:
-    return re.sub("_seed[0-9]+", "", trainer)
+def _common(name: TrainerName) -> str:
+    """What self-attention and all kinds of carry in one comparison share: network, size and learning rate."""
+    return name.network + ("_tiny" if name.options.get("size") == "tiny" else "") + _rate(name)
+
+
+def _rate(name: TrainerName) -> str:
+    rate = name.options.get("learning_rate")
+    return f" at {np.format_float_scientific(rate, trim='-', exp_digits=1)}" if rate else ""
+
+
+def _kind(name: TrainerName) -> str:
+    carry = name.options.get("carry")
+    kind = "Reca" + (f"_{carry}" if carry else "") + name.options.get("alignment", "")
+    return kind if name.recurrent else "self-attention"
+
+
+def _parsed(model: str) -> TrainerName:
+    """Name of a trainer in that of a model."""
+    name = parse_trainer_name(model.split("__")[0])
+    if name is None:
+        sys.exit(f"expected models of this package, got {model}")
+    return name
 
 
 def overview(comparisons: list[Comparison]) -> str:
@@ -116,9 +149,8 @@ def overview(comparisons: list[Comparison]) -> str:
 
 def results(comparison: Comparison) -> str:
     """A comparison's models, a row each."""
-    unit, runs = comparison.unit, "runs"
-    head = ["model", "Dice (%)", runs, f"HD95 ({unit})", "to self-attention", "95 % interval", "cases better"]
-    rows = [head]
+    unit = f"HD95 ({comparison.unit})"
+    rows = [["model", "Dice (%)", "runs", unit, "to self-attention", "95 % interval", "cases better"]]
     for model in comparison.models:
         row = [
             "Reca (the sum)" if model.name == "Reca" else model.name,
@@ -146,9 +178,22 @@ def cuts(comparison: Comparison) -> str:
 
 
 def _cut(found: dict[str, dict[str, float]], part: str) -> float | None:
-    """Change of Dice to the reference by a cut in the whole network."""
-    of = [row for name, row in found.items() if name.startswith(f"{part} of ") and (" all" in name or len(found) <= 3)]
-    return of[0]["dice_to_reference_change"] if of else None
+    """Change of Dice to the reference by a cut in the whole network, which may have one chain only; None without."""
+    chains = [name for name in found if name.startswith(f"{part} of ")]
+    whole = f"{part} of all" if f"{part} of all" in found else chains[0] if len(chains) == 1 else None
+    return found[whole]["dice_to_reference_change"] if whole else None
+
+
+def others(comparison: Comparison) -> str:
+    """Differences to other models than self-attention, or of other trainers; empty where there are none."""
+    rows = [["model", "Dice (%)", "to", "difference", "95 % interval"]]
+    for row in comparison.others:
+        model, reference = (parse_trainer_name(row[key].split("__")[0]) for key in ("model", "reference"))
+        rated = model and reference and _rate(model) != _rate(reference)
+        titles = [_kind(name) + _rate(name) * bool(rated) if name else "nnU-Net's own" for name in (model, reference)]
+        low, middle, high = (number(100 * row[key], 1, signed=True) for key in ("low", "difference", "high"))
+        rows.append([titles[0], number(100 * row["dice"], 1), titles[1], middle, f"{low} to {high}"])
+    return _table(rows) if comparison.others else ""
 
 
 def _table(rows: list[list[str]]) -> str:
@@ -160,7 +205,7 @@ def tables(comparisons: list[Comparison]) -> str:
     """All tables, under the titles of their comparisons."""
     parts = ["# All", overview(comparisons)]
     for comparison in comparisons:
-        parts += [f"# {comparison.title}", results(comparison), cuts(comparison)]
+        parts += [f"# {comparison.title}", results(comparison), others(comparison), cuts(comparison)]
     return "\n\n".join(filter(None, parts))
 
 
@@ -184,7 +229,7 @@ def draw_differences(comparisons: list[Comparison], output: Path) -> None:
             axes.axhline(place - 0.5, color="0.85", linewidth=0.8)
     axes.set_yticks(range(len(rows)), labels)
     axes.set_ylim(len(rows) - 0.4, -0.6)
-    axes.set_xlabel("Dice (points), Recurrent-Attention − self-attention, with its 95 % interval")
+    axes.set_xlabel("Dice (points) to self-attention, 95 % interval")
     figure.savefig(output, dpi=150)
 
 
@@ -219,7 +264,7 @@ def main() -> None:
         if name != "tables":
             task.add_argument("-o", type=Path, required=True)
     arguments = parser.parse_args()
-    comparisons = [read(file) for file in arguments.files]
+    comparisons = [read(file) for file in sorted(arguments.files)]
     if arguments.task == "tables":
         print(tables(comparisons))
         return

@@ -110,9 +110,12 @@ def plans_name(options: argparse.Namespace, base: str) -> str:
 
 def _network(parsed: TrainerName) -> str:
     """A trainer's name without prefix, and without the options that have no effect on memory."""
-    told = [option for option in OPTIONS if option.in_step]
-    given = [option.suffix for option in told if parsed.options.get(option.sets) == option.value]
-    return "_".join([parsed.base.removeprefix(PREFIX), *given])
+    name = parsed.base.removeprefix(PREFIX)
+    for option in OPTIONS:
+        value = parsed.options.get(option.sets)
+        if value is not None and option.in_step and (option.number or value == option.value):
+            name += option.written(value)
+    return name
 
 
 def suited_by(name: str) -> Callable[[Plans, str], object]:

@@ -51,25 +51,26 @@ def request_of(first: str | None, options: argparse.Namespace, rest: list[str]) 
         ValueError: if there is neither, or a file that cannot be read.
     """
     from nnunet_reca.study.engine import Request
-    from nnunet_reca.study.spec import FILE, read_study, study_of
+    from nnunet_reca.study.spec import FILE, read_study
 
     given = _content(options)
     file = Path(first) / FILE if first and Path(first).is_dir() else Path(first) if first else None
     if file is None and not options.datasets:
-        raise ValueError("expected a study.yaml or its folder, or -d and -tr; see nnUNetv2_reca_study --help")
+        raise ValueError("expected a study's file or folder, or -d and -tr; see nnUNetv2_reca_study --help")
     if file is not None and not file.is_file():
-        raise ValueError(f"expected a study.yaml or its folder, got {first}; options of Snakemake come after it")
+        raise ValueError(f"expected a study's file or folder, got {first}; options of Snakemake come after it")
     content = read_study(file) if file else {}
-    folder = options.output or (file.parent if file and file.name == FILE else None)
+    own = file.parent if file is not None and file.name == FILE else None
+    folder = options.output or own
     if folder is None:
-        asked = {"trainers": ["any"], **given, "datasets": options.datasets}
-        names = [file.stem] if file else study_of(asked).datasets
+        names = [file.stem] if file else _names(given)
         folder = Path(os.environ.get("nnUNet_results") or ".") / "_".join(["reca_study", *names])
     folder = folder.expanduser().resolve()
-    if file is None and (folder / FILE).is_file():
-        content = read_study(folder / FILE)
+    if own is None and (folder / FILE).is_file():
+        before = read_study(folder / FILE)
         if options.output is None:
-            _refuse_another(folder, content, given)
+            _refuse_another(folder, before, {**content, **given})
+        content = content or before
     if "planners" in given or "plans" in given:
         content = {key: value for key, value in content.items() if key not in ("planners", "plans")}
     steps = dict(content.get("steps") or {})
@@ -81,8 +82,9 @@ def request_of(first: str | None, options: argparse.Namespace, rest: list[str]) 
 
 
 def _refuse_another(folder: Path, before: dict[str, Any], given: dict[str, Any]) -> None:
-    """Raise where a call without a folder would take the place of another study of the same data."""
-    for key in ("trainers", "configurations", "folds", "seeds"):
+    """Raise where a call without a folder would take the place of another study of the same data or file's name."""
+    before, given = ({**asked, "datasets": _names(asked)} for asked in (before, given))
+    for key in ("datasets", "trainers", "configurations", "folds", "seeds"):
         value = before.get(key)
         old = value if isinstance(value, list) else [] if value is None else [value]
         kept = [str(entry) for entry in given.get(key, old)]
@@ -92,6 +94,13 @@ def _refuse_another(folder: Path, before: dict[str, Any], given: dict[str, Any])
                 f"expected a study with the {key} of the one in {folder}, got one without {' '.join(lost)}; "
                 f"say -o OTHER for another study, -o {folder} to change that one"
             )
+
+
+def _names(asked: dict[str, Any]) -> list[str]:
+    """Full names of a study's data sets."""
+    from nnunet_reca.study.spec import study_of
+
+    return list(study_of({"trainers": ["any"], "datasets": asked.get("datasets")}).datasets)
 
 
 def _recorded() -> dict[str, str]:
@@ -111,7 +120,7 @@ def _content(options: argparse.Namespace) -> dict[str, Any]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="nnUNetv2_reca_study",
-        usage="nnUNetv2_reca_study [STUDY.YAML or FOLDER] [options] [options of Snakemake]\n"
+        usage="nnUNetv2_reca_study [FILE.yaml or FOLDER] [options] [options of Snakemake]\n"
         "       nnUNetv2_reca_study status FOLDER",
         description="Runs a whole study: plans, preprocesses, trains every model, fold and seed, finds the best "
         "configuration, predicts and evaluates the test scans if there are any, and compares the models on a page. The "

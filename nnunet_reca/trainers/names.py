@@ -78,7 +78,7 @@ def parse_trainer_name(name: str) -> TrainerName | None:
     options = read_options(name.removeprefix(base))
     if options is None:
         raise ValueError(
-            f"expected a trainer name of the form {GRAMMAR}, got {name!r}; for example {base}_tiny_50epochs"
+            f"expected a trainer name of the form {GRAMMAR}, got {name!r}; for example {base}_tiny_lr3en4_50epochs"
         )
     recurrent = base.endswith(RECURRENT)
     network = base.removeprefix(PREFIX).removesuffix(RECURRENT)

@@ -35,7 +35,7 @@ class Number:
 NUMBER = Number("<N>", "[1-9][0-9]*", int, "1")
 NUMBER_OR_ZERO = Number("<N>", "0|[1-9][0-9]*", int, "0")
 #: as nnU-Net's own trainers write it, 3en4 for 3e-4
-RATE = Number("<R>", "[1-9](?:[0-9]*[1-9])?en[1-9][0-9]*", lambda text: float(text.replace("en", "e-")), "1en3")
+RATE = Number("<R>", "[1-9](?:[0-9]*[1-9])?en[1-9][0-9]?", lambda text: float(text.replace("en", "e-")), "1en3")
 
 
 @dataclass(frozen=True)
@@ -70,9 +70,13 @@ class Option:
         suffix = re.escape(self.suffix)
         return "_" + (suffix.replace(self.number.mark, f"({self.number.pattern})") if self.number else suffix)
 
+    def written(self, number: object) -> str:
+        """The option in a name, with this number where it takes one."""
+        return "_" + (self.suffix.replace(self.number.mark, str(number)) if self.number else self.suffix)
+
     def example(self) -> str:
         """The option in a name."""
-        return "_" + (self.suffix.replace(self.number.mark, self.number.example) if self.number else self.suffix)
+        return self.written(self.number.example if self.number else None)
 
 
 def _carry(kind: str, meaning: str) -> Option:

@@ -64,7 +64,7 @@ def test_plans_have_a_name_of_their_own_and_nnunets_planner_in_them(home, capsys
     [
         ("nnUNetTrainerSwinUNETR", "SwinUNETR"),
         (
-            "nnUNetTrainerNnFormerReca_tiny_gated_spatial_bf16_checkpoint_seed3_50epochs",
+            "nnUNetTrainerNnFormerReca_tiny_gated_spatial_bf16_checkpoint_lr3en4_seed3_50epochs",
             "NnFormerReca_tiny_gated_spatial_bf16_checkpoint",
         ),
         ("nnUNetTrainer", "nnUNetTrainer"),

@@ -92,5 +92,5 @@ def test_plans_that_nobody_makes_are_named(said):
 
 
 def test_without_anything_asked_for_the_command_says_how_to_ask(capsys):
-    assert main([]) == 1 and "expected a study.yaml or its folder, or -d and -tr" in capsys.readouterr().err
+    assert main([]) == 1 and "expected a study's file or folder, or -d and -tr" in capsys.readouterr().err
     assert main(["nowhere.yaml"]) == 1 and "got nowhere.yaml" in capsys.readouterr().err

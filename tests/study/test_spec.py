@@ -125,3 +125,21 @@ def test_a_file_of_another_name_is_a_study_in_a_folder_of_its_own(tmp_path, monk
     assert main(given) == 0
     assert asked[0].folder == tmp_path / folder
     assert asked[0].content["trainers"] == ["rates.yaml" if "rates" in given[0] else FILE]
+
+
+@pytest.mark.parametrize(("key", "other"), [("trainers", ["nnUNetTrainer"]), ("datasets", [997]), ("seeds", [1])])
+def test_a_file_does_not_take_the_place_of_another_study_of_its_name(tmp_path, monkeypatch, capsys, key, other):
+    """Of another folder's file of this name, or of changes that were made in the study's own folder."""
+    asked = {**SMALL, "trainers": ["nnUNetTrainer_5epochs"], "seeds": [0]}
+    folder = tmp_path / "reca_study_rates"
+    folder.mkdir()
+    (folder / FILE).write_text(text_of(study_of(asked)))
+    monkeypatch.setenv("nnUNet_results", str(tmp_path))
+    monkeypatch.setattr("nnunet_reca.study.run.run", lambda request, say: 0)
+    file = tmp_path / "rates.yaml"
+    file.write_text(text_of(study_of({**asked, key: other})))
+    assert main([str(file)]) == 1
+    assert f"expected a study with the {key} of the one in {folder}" in capsys.readouterr().err
+    assert main([str(file), "-o", str(tmp_path / "other")]) == 0
+    file.write_text(text_of(study_of({**asked, key: [*asked[key], *other]})))
+    assert main([str(file)]) == 0

@@ -66,6 +66,7 @@ def test_spatial_without_a_carry_raises():
             "_lr0en4",
             "_lr1en03",
             "_lr1en0",
+            "_lr1en400",
             "_seed1_lr1en3",
             "_seed\N{ARABIC-INDIC DIGIT TWO}",
         )

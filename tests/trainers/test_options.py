@@ -12,6 +12,7 @@ from support.trainer_factory import CPU, initialized_trainer, new_trainer
 
 from nnunet_reca import trainers
 from nnunet_reca.blocks.carry import parse_carry
+from nnunet_reca.cli import plan
 from nnunet_reca.plans.networks import NETWORKS
 from nnunet_reca.trainers import options as table_of_options
 from nnunet_reca.trainers.names import GRAMMAR, base_names, longest_names, parse_trainer_name
@@ -136,6 +137,10 @@ def test_a_row_is_all_that_a_new_option_takes(with_rows, folders):
     with pytest.raises(ValueError, match="expected a trainer name of the form"):
         parse_trainer_name("nnUNetTrainerSwinUNETRReca_wide_narrow")
     assert "[_wide|_narrow][_lucky<N>][_seed<N>]" in table_of_options.grammar()
+    planned = plan._parser().parse_args(["-d", "1", "-tr", "nnUNetTrainerPrimusS_lucky7", "-gpu_memory_target", "8"])
+    assert plan.plans_name(planned, "nnUNetPlans") == "nnUNetRecaPlans_PrimusS_lucky7_8G"
+    planned.trainer = "nnUNetTrainerPrimusS"
+    assert plan.plans_name(planned, "nnUNetPlans") == "nnUNetRecaPlans_PrimusS_8G"
     assert "| `_wide` | MLPs of eight times the width |\n" in table()
 
 
