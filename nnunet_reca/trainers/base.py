@@ -183,7 +183,7 @@ class RecaTrainer(nnUNetTrainer):
             raise RuntimeError(
                 f"expected a finite loss, got NaN or infinity in {self.non_finite_steps} training steps in a row; "
                 f"training stops in epoch {self.current_epoch}, the checkpoints in {self.output_folder} are kept. "
-                "Check the intensities of the preprocessed data, or lower the learning rate, such as with _lr1en4 in the "
+                "Check the intensities of the preprocessed data, or lower the learning rate, as with _lr1en4 in the "
                 "trainer's name"
             )
         return result
