@@ -136,14 +136,24 @@ def _parsed(model: str) -> TrainerName:
 
 def overview(comparisons: list[Comparison]) -> str:
     """Every kind of carry in every comparison, in one table."""
-    rows = [["data and network", "self-attention", "carry", "Dice (%)", "difference", "95 % interval", ""]]
+    head = [
+        "data and network",
+        "self-attention",
+        "without attention",
+        "carry",
+        "Dice (%)",
+        "difference",
+        "95 % interval",
+    ]
+    rows = [[*head, ""]]
     for comparison in comparisons:
         plain, *others = comparison.models
         for model in others:
             low, middle, high = (number(value, 1, signed=True) for value in model.interval())
             dice = (number(100 * m.means["dice"], 1) for m in (plain, model))
             own, other = dice
-            rows.append([comparison.title, own, model.name, other, middle, f"{low} to {high}", model.verdict()])
+            cut = _points(_cut(plain.cuts.get("cuts", {}), "attention"))
+            rows.append([comparison.title, own, cut, model.name, other, middle, f"{low} to {high}", model.verdict()])
     return _table(rows)
 
 
@@ -172,8 +182,7 @@ def cuts(comparison: Comparison) -> str:
     asked = [model for model in comparison.models if model.cuts]
     rows = [["cut", *(model.name for model in asked)]]
     for title, part in CUTS.items():
-        changes = [_cut(model.cuts["cuts"], part) for model in asked]
-        rows.append([title, *("" if change is None else number(100 * change, 1, signed=True) for change in changes)])
+        rows.append([title, *(_points(_cut(model.cuts["cuts"], part)) for model in asked)])
     return _table(rows) if asked else ""
 
 
@@ -194,6 +203,10 @@ def others(comparison: Comparison) -> str:
         low, middle, high = (number(100 * row[key], 1, signed=True) for key in ("low", "difference", "high"))
         rows.append([titles[0], number(100 * row["dice"], 1), titles[1], middle, f"{low} to {high}"])
     return _table(rows) if comparison.others else ""
+
+
+def _points(change: float | None) -> str:
+    return "" if change is None else number(100 * change, 1, signed=True)
 
 
 def _table(rows: list[list[str]]) -> str:

@@ -12,7 +12,7 @@ from nnunet_reca.cli.console import on_any_console
 from nnunet_reca.cli.finding import first_line
 from nnunet_reca.plans.wishes import GB, Outcome, Planned, Plans, Wishes, by, in_gb
 from nnunet_reca.trainers.names import PREFIX, TrainerName, parse_trainer_name
-from nnunet_reca.trainers.options import OPTIONS
+from nnunet_reca.trainers.options import step_options
 
 DEVICES = ("cuda", "cpu")
 STOCK_TRAINER = "nnUNetTrainer"
@@ -110,12 +110,7 @@ def plans_name(options: argparse.Namespace, base: str) -> str:
 
 def _network(parsed: TrainerName) -> str:
     """A trainer's name without prefix, and without the options that have no effect on memory."""
-    name = parsed.base.removeprefix(PREFIX)
-    for option in OPTIONS:
-        value = parsed.options.get(option.sets)
-        if value is not None and option.in_step and (option.number or value == option.value):
-            name += option.written(value)
-    return name
+    return parsed.base.removeprefix(PREFIX) + step_options(parsed.options)
 
 
 def suited_by(name: str) -> Callable[[Plans, str], object]:

@@ -183,6 +183,16 @@ def read_options(text: str) -> dict[Option, Any] | None:
     return {option: _value(option, part) for option, part in given if part is not None}
 
 
+def step_options(options: Mapping[str, Any]) -> str:
+    """The options that a training step shows, as they stand in a name.
+
+    Args:
+        options: what is set, and to which value.
+    """
+    given = [(option, options[option.sets]) for option in OPTIONS if option.in_step and option.sets in options]
+    return "".join(option.written(value) for option, value in given if option.number or option.value == value)
+
+
 def rewrite_arguments(options: Mapping[str, Any], *, recurrent: bool) -> dict[str, Any]:
     """Arguments of :func:`nnunet_reca.plans.rewrite_plan` beside plan, configuration and network.
 

@@ -60,8 +60,8 @@ def test_trainers_of_others_that_begin_like_ours_are_found_wherever_their_folder
 @pytest.mark.parametrize(
     ("name", "meant"),
     [
-        (f"{RECA}_tinny", f"{RECA}_tiny_50epochs"),
-        (f"{RECA}_50epochs_tiny", f"{RECA}_tiny_50epochs"),
+        (f"{RECA}_tinny", f"{RECA}_tiny_lr3en4_50epochs"),
+        (f"{RECA}_50epochs_tiny", f"{RECA}_tiny_lr3en4_50epochs"),
         ("nnUNetTrainerSwinUnetrReca_tiny", "nnUNetTrainerSwinUNETRReca_tiny"),
         ("nnUNetTrainerSwinUNETRRecca_tiny", "nnUNetTrainerSwinUNETRReca_tiny"),
         ("nnUNetTrainerNNFormerReca", "nnUNetTrainerNnFormerReca"),

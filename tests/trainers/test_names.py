@@ -73,7 +73,7 @@ def test_spatial_without_a_carry_raises():
     ],
 )
 def test_unknown_options_name_the_grammar(name):
-    with pytest.raises(ValueError, match="expected a trainer name of the form .*_tiny_50epochs"):
+    with pytest.raises(ValueError, match="expected a trainer name of the form .*_tiny_lr3en4_50epochs"):
         getattr(trainers, name)
 
 

@@ -362,7 +362,7 @@ def test_command_converts_for_trainers_of_ones_own(planned, own_trainers, tmp_pa
     [
         ("nnUNetTrainerOfSomebody", "or a subclass of one in a folder that nnUNet_extTrainer names"),
         ("nnUNetTrainerNobody", "or a subclass of one in a folder that nnUNet_extTrainer names"),
-        ("nnUNetTrainerSwinUNETRReca_tiny_5epoch", "for example nnUNetTrainerSwinUNETRReca_tiny_50epochs"),
+        ("nnUNetTrainerSwinUNETRReca_tiny_5epoch", "for example nnUNetTrainerSwinUNETRReca_tiny_lr3en4_50epochs"),
         ("Needy", "look-up of Needy fails: ModuleNotFoundError: No module named 'not_installed_here'"),
     ],
 )
