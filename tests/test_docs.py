@@ -3,6 +3,7 @@
 import contextlib
 import importlib
 import io
+import itertools
 import os
 import re
 from collections.abc import Iterator
@@ -48,8 +49,18 @@ def help_of(command: str) -> str:
     return printed.getvalue()
 
 
+def expanded(text):
+    """What a shell makes of braces in a word."""
+    parts = re.split(r"\{([^}]*)\}", text)
+    choices = [part.split(",") if place % 2 else [part] for place, part in enumerate(parts)]
+    return map("".join, itertools.product(*choices))
+
+
 def test_every_trainer_on_the_pages_resolves():
-    names = found(r"\bnnUNetTrainer(?:[A-Za-z0-9]|_(?!_))+") - found(r"class (nnUNetTrainer\w+)")
+    written = found(r"\bnnUNetTrainer(?:[A-Za-z0-9]|_(?!_)|\{[^}\s]*\})+")
+    others = "".join(file.read_text(encoding="utf-8") for file in (ROOT / "benchmarks" / "trainers").glob("*.py"))
+    classes = r"class (nnUNetTrainer\w+)"
+    names = {name for text in written for name in expanded(text)} - found(classes) - set(re.findall(classes, others))
     # of networks that differ in width and depth only, the smallest stands for all
     assert {name for name in base_names() if "tiny" in NETWORKS[parse_trainer_name(name).network].sizes} <= names
     for name in sorted(names):
