@@ -10,9 +10,7 @@ Models are of this package, and first of them is self-attention.
 import argparse
 import json
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -80,30 +78,28 @@ class Comparison:
 def read(file: Path) -> Comparison:
     """A file of ``evidence.py collect``."""
     content = json.loads(file.read_text(encoding="utf-8"))
+    names = {model: _parsed(model) for model in content["models"]}
+    first, *_ = names
+    if len(set(map(_common, names.values()))) > 1 or names[first].recurrent:
+        sys.exit(f"expected self-attention, then kinds of carry of one network, size and rate, got {', '.join(names)}")
     pooled = _of_all_cases(content["means"])
-    models: dict[str, Model] = {}
-    for name in content["models"]:
-        (means,) = (row for row in pooled if (row["model"], row["run"]) == (name, "all"))
-        runs = [100 * row["dice"] for row in pooled if row["model"] == name and row["run"] != "all"]
-        models[name] = Model(_kind(_parsed(name)), means, runs)
-    first, *_ = models
-    for row in content["differences"]:
-        if (row["metric"], row["label"], row["reference"]) == ("dice", "mean", first):
-            models[row["model"]].difference = row
-    for trainer, cuts in content.get("cuts", {}).items():
-        for name, model in models.items():
-            if split_seed(trainer)[0] == name.split("__")[0]:
-                model.cuts = cuts
-    names = [_parsed(model) for model in models]
-    if len({_common(name) for name in names}) > 1 or names[0].recurrent:
-        sys.exit(f"expected self-attention, then kinds of carry of one network, size and rate, got {', '.join(models)}")
+    to_first = {row["model"]: row for row in _of_dice(content["differences"]) if row["reference"] == first}
+    cut = {split_seed(trainer)[0]: found for trainer, found in content.get("cuts", {}).items()}
+    models = []
+    for model, name in names.items():
+        (means,) = (row for row in pooled if (row["model"], row["run"]) == (model, "all"))
+        runs = [100 * row["dice"] for row in pooled if row["model"] == model and row["run"] != "all"]
+        models.append(Model(_kind(name), means, runs, to_first.get(model), cut.get(model.split("__")[0], {})))
     others = []
     for also in content.get("also", {}).values():
         dice = {row["model"]: row["dice"] for row in _of_all_cases(also["means"]) if row["run"] == "all"}
-        rows = (row for row in also["differences"] if (row["metric"], row["label"]) == ("dice", "mean"))
-        others += [{**row, "dice": dice[row["model"]]} for row in rows]
-    title = f"{content['dataset'].partition('_')[2]}, {_common(names[0])}"
-    return Comparison(title, content["unit"], list(models.values()), others)
+        others += [{**row, "dice": dice[row["model"]]} for row in _of_dice(also["differences"])]
+    title = f"{content['dataset'].partition('_')[2]}, {_common(names[first])}"
+    return Comparison(title, content["unit"], models, others)
+
+
+def _of_dice(differences: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [row for row in differences if (row["metric"], row["label"]) == ("dice", "mean")]
 
 
 def _of_all_cases(means: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -149,11 +145,9 @@ def overview(comparisons: list[Comparison]) -> str:
     for comparison in comparisons:
         plain, *others = comparison.models
         for model in others:
-            low, middle, high = (number(value, 1, signed=True) for value in model.interval())
-            dice = (number(100 * m.means["dice"], 1) for m in (plain, model))
-            own, other = dice
+            own, other = (number(100 * m.means["dice"], 1) for m in (plain, model))
             cut = _points(_cut(plain.cuts.get("cuts", {}), "attention"))
-            rows.append([comparison.title, own, cut, model.name, other, middle, f"{low} to {high}", model.verdict()])
+            rows.append([comparison.title, own, cut, model.name, other, *_shown(model.difference), model.verdict()])
     return _table(rows)
 
 
@@ -168,12 +162,8 @@ def results(comparison: Comparison) -> str:
             ", ".join(number(run, 1) for run in model.runs),
             number(model.means["hd95"], 1),
         ]
-        if model.difference is None:
-            row += ["", "", ""]
-        else:
-            low, middle, high = (number(value, 1, signed=True) for value in model.interval())
-            row += [middle, f"{low} to {high}", f"{model.difference['wins']} of {model.difference['cases']}"]
-        rows.append(row)
+        found = model.difference
+        rows.append([*row, *_shown(found), f"{found['wins']} of {found['cases']}" if found else ""])
     return _table(rows)
 
 
@@ -200,9 +190,15 @@ def others(comparison: Comparison) -> str:
         model, reference = (parse_trainer_name(row[key].split("__")[0]) for key in ("model", "reference"))
         rated = model and reference and _rate(model) != _rate(reference)
         titles = [_kind(name) + _rate(name) * bool(rated) if name else "nnU-Net's own" for name in (model, reference)]
-        low, middle, high = (number(100 * row[key], 1, signed=True) for key in ("low", "difference", "high"))
-        rows.append([titles[0], number(100 * row["dice"], 1), titles[1], middle, f"{low} to {high}"])
+        rows.append([titles[0], number(100 * row["dice"], 1), titles[1], *_shown(row)])
     return _table(rows) if comparison.others else ""
+
+
+def _shown(difference: dict[str, Any] | None) -> tuple[str, str]:
+    """A difference and its 95 % interval, as tables have them; empty without one."""
+    if difference is None:
+        return "", ""
+    return _points(difference["difference"]), f"{_points(difference['low'])} to {_points(difference['high'])}"
 
 
 def _points(change: float | None) -> str:
@@ -284,10 +280,10 @@ def main() -> None:
     import matplotlib
 
     matplotlib.use("agg")
-    draw: Callable[[Path], None] = (
-        partial(draw_runs, comparisons[0]) if arguments.task == "runs" else partial(draw_differences, comparisons)
-    )
-    draw(arguments.o)
+    if arguments.task == "runs":
+        draw_runs(comparisons[0], arguments.o)
+    else:
+        draw_differences(comparisons, arguments.o)
 
 
 if __name__ == "__main__":
